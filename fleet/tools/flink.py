@@ -44,10 +44,19 @@ class Flink:
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", self.conf,
         ])
         self.task_managers = [self._task_manager(n + 1) for n in range(task_managers)]
-        for process in filter(None, [self.zookeeper, self.job_manager, *self.task_managers]):
+        for process in self._processes():
             process.start()
-        wait_until("the TaskManagers", lambda: self._registered() == task_managers, 400)
+        wait_until("the TaskManagers", self._is_complete, 400)
         say(f"Flink at http://127.0.0.1:{self.rest}, {task_managers} TaskManagers")
+
+    def _processes(self):
+        return [process for process in (self.zookeeper, self.job_manager, *self.task_managers) if process]
+
+    def _is_complete(self):
+        for process in self._processes():
+            if not process.runs():
+                raise RuntimeError(f"{process.name} ended: {process.tail()}")
+        return self._registered() == len(self.task_managers)
 
     def _configure(self):
         options = {
@@ -91,7 +100,8 @@ class Flink:
                       f"clientPort={self.zookeeper_port}\nadmin.enableServer=false\nserver.1=127.0.0.1:{free_port()}:{free_port()}\n")
         return self._process("ZooKeeper", "zookeeper", [
             "-Xmx128m", "-XX:+UseSerialGC", *self._logging(), "-cp", LIB,
-            "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer", os.path.join(self.conf, "zoo.cfg"), "1",
+            "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer",
+            "--zkConfigFile", os.path.join(self.conf, "zoo.cfg"), "--peerId", "1",
         ])
 
     def _task_manager(self, n):
@@ -169,5 +179,5 @@ class Flink:
         return path
 
     def stop(self):
-        for process in filter(None, [*self.task_managers, self.job_manager, self.zookeeper]):
+        for process in reversed(self._processes()):
             process.stop(5)

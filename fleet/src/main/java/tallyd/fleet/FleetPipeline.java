@@ -2,11 +2,14 @@ package tallyd.fleet;
 
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.dag.Transformation;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
+import org.apache.flink.streaming.api.transformations.PhysicalTransformation;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.Schema;
 import org.apache.flink.table.api.Table;
@@ -112,15 +115,16 @@ final class FleetPipeline {
     }
 
     /**
-     * Names the state of a query, so that a savepoint fits after other queries were added or removed. The
-     * planner numbers operators over all queries.
+     * Names the state of a query, so that a savepoint fits after other queries, or stateless parts of this one,
+     * were added or removed. The planner numbers operators over all queries.
      */
     private static void name(Transformation<?> last, String query) {
-        int operators = 0;
+        Map<String, Integer> operators = new HashMap<>();
         for (Transformation<?> each : last.getTransitivePredecessors()) {
-            if (each.getUid() == null && each.getName() != null && each.getParallelism() != 0) {
-                operators++;
-                each.setUid(query + "-" + operators);
+            if (each instanceof PhysicalTransformation && each.getUid() == null) {
+                // Such as `GroupWindowAggregate[4]`.
+                String kind = each.getName().replaceAll("\\[.*", "");
+                each.setUid(query + "-" + kind + "-" + operators.merge(kind, 1, Integer::sum));
             }
         }
     }
