@@ -126,6 +126,8 @@ class FleetPipelineTest {
         record("a", "trace", "sum.c", "\"env\":\"p\"", 1, "\"count\":7");
         timer("a", samples(1, 500));
         timer("b", samples(501, 1000));
+        record("c", "timer", "sum.t.x", "\"env\":\"p\"", 1, "\"count\":0,\"rate\":0");
+        record("c", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":0");
         record("a", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(1, 3000)));
         record("b", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(2001, 5000)));
         record("a", "gauge", "sum.g.x", "\"env\":\"p\"", 1, "\"value\":10");

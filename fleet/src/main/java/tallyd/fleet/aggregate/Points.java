@@ -49,7 +49,9 @@ public final class Points extends ProcessFunction<Arrival, Row> {
         try {
             MetricRecord record = RecordParser.parse(arrival.value);
             check(record, arrival);
-            emit(record, arrival, out);
+            if (!isIdle(record)) {
+                emit(record, arrival, out);
+            }
         } catch (MalformedRecordException malformed) {
             reject(arrival, Rejection.MALFORMED, malformed.getMessage(), context);
         } catch (MissingSketchException missing) {
@@ -57,6 +59,15 @@ public final class Points extends ProcessFunction<Arrival, Row> {
         } catch (InvalidSketchException invalid) {
             reject(arrival, Rejection.INVALID_SKETCH, invalid.getMessage(), context);
         }
+    }
+
+    /** A timer or set of no samples, which tallyd writes with `idle: zero`: there is nothing to merge. */
+    private static boolean isIdle(MetricRecord record) {
+        return record.sketch() == null && hasSketch(record) && record.fields().get("count") == 0;
+    }
+
+    private static boolean hasSketch(MetricRecord record) {
+        return record.type().equals("timer") || record.type().equals("set");
     }
 
     private void emit(MetricRecord record, Arrival arrival, Collector<Row> out) {
@@ -111,14 +122,13 @@ public final class Points extends ProcessFunction<Arrival, Row> {
         if (!record.type().equals(arrival.kind) || record.timestamp() != arrival.windowEnd) {
             throw new MalformedRecordException("the value contradicts the headers tallyd.kind or tallyd.window");
         }
-        boolean timer = record.type().equals("timer");
-        if (!timer && !record.type().equals("set")) {
+        if (!hasSketch(record) || isIdle(record)) {
             return;
         }
         if (record.sketch() == null) {
             throw new MissingSketchException();
         }
-        if (timer) {
+        if (record.type().equals("timer")) {
             TimerSketch.of(record.sketch());
         } else {
             SetSketch.of(record.sketch());
