@@ -77,10 +77,38 @@ pub const STATSD: MessageFormat = MessageFormat {
     },
 };
 
+/// Ten lines of [`STATSD`] in a datagram.
+pub const STATSD_TEN: MessageFormat = MessageFormat {
+    name: "statsd-ten",
+    metrics: 10,
+    write: |out, metrics, round| {
+        for metric in metrics {
+            (STATSD.write)(out, std::slice::from_ref(metric), round);
+            out.push(b'\n');
+        }
+    },
+    ..STATSD
+};
+
 /// A line with four tags in DogStatsD's dialect.
 pub const DOGSTATSD: MessageFormat = MessageFormat {
     name: "dogstatsd",
     write: |out, metrics, round| dogstatsd(out, &metrics[0], round..round + 1, ""),
+    ..STATSD
+};
+
+/// [`DOGSTATSD`] with the tags in another order in each of 24 rounds.
+pub const DOGSTATSD_REORDERED: MessageFormat = MessageFormat {
+    name: "dogstatsd-reordered",
+    write: |out, metrics, round| {
+        let mut metric = metrics[0].clone();
+        let mut order = round;
+        for place in 1..metric.tags.len() {
+            metric.tags.swap(place, order % (place + 1));
+            order /= place + 1;
+        }
+        dogstatsd(out, &metric, round..round + 1, "");
+    },
     ..STATSD
 };
 

@@ -56,6 +56,7 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
         &message_format::JSON,
         &message_format::JSON_TIMED,
         &message_format::STATSD,
+        &message_format::STATSD_TEN,
         &message_format::DOGSTATSD,
         &message_format::DOGSTATSD_TIMED,
         &message_format::DOGSTATSD_PACKED,
@@ -66,6 +67,8 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
     for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
         all.push((format!("record/{format}-uncached"), Box::new(|| record_uncached(format))));
     }
+    let reordered = &message_format::DOGSTATSD_REORDERED;
+    all.push((format!("record/{reordered}"), Box::new(|| record_reordered(reordered))));
     let longest = &message_format::DOGSTATSD_LONGEST;
     all.push((format!("record/{longest}"), Box::new(|| record(longest, 1))));
     for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
@@ -125,6 +128,13 @@ fn record(format: &MessageFormat, series: usize) -> usize {
 fn record_uncached(format: &MessageFormat) -> usize {
     let mut pipeline = BenchPipeline::warm_without_line_cache(format, METRICS);
     let datagrams = DatagramList::of_metrics(format, METRICS, 0..ROUNDS);
+    record_into(&mut pipeline, &datagrams)
+}
+
+/// Known series, each time with an order of the tags that has not come before.
+fn record_reordered(format: &MessageFormat) -> usize {
+    let mut pipeline = BenchPipeline::warm(format, METRICS);
+    let datagrams = DatagramList::of_metrics(format, METRICS, ROUNDS..2 * ROUNDS);
     record_into(&mut pipeline, &datagrams)
 }
 
