@@ -60,22 +60,6 @@ impl SeriesTextWriter<'_> {
         }
     }
 
-    /// Appends a key and a value, which `pair` has with one byte between them.
-    #[inline]
-    pub fn push_pair(&mut self, pair: &str, key_length: usize) {
-        let value_length = pair.len().wrapping_sub(key_length + 1);
-        if pair.len() > SHORT || value_length >= pair.len() {
-            self.end = push_unusual_pair(self.room, self.end, pair, key_length);
-            return;
-        }
-        // One copy for both; then the byte between them becomes the length of the value.
-        if let Some(place) = self.take(1 + pair.len()) {
-            place[0] = key_length as u8;
-            copy(&mut place[1..], pair.as_bytes());
-            place[1 + key_length] = value_length as u8;
-        }
-    }
-
     /// Appends parts of another text.
     #[inline]
     pub fn push_text(&mut self, text: &[u8]) {
@@ -93,9 +77,8 @@ impl SeriesTextWriter<'_> {
     }
 }
 
-// Not methods: with its address in a call, a writer would have to stay in memory, and each part would
+// Not a method: with its address in a call, a writer would have to stay in memory, and each part would
 // read it and write it back.
-
 #[cold]
 fn push_long(room: &mut [u8], end: usize, part: &str) -> usize {
     let mut writer = SeriesTextWriter { room, end };
@@ -103,14 +86,6 @@ fn push_long(room: &mut [u8], end: usize, part: &str) -> usize {
         writer.push_text(&[digit]);
     }
     writer.push_text(part.as_bytes());
-    writer.end
-}
-
-#[cold]
-fn push_unusual_pair(room: &mut [u8], end: usize, pair: &str, key_length: usize) -> usize {
-    let mut writer = SeriesTextWriter { room, end };
-    writer.push(pair.get(..key_length).unwrap_or(pair));
-    writer.push(pair.get(key_length + 1..).unwrap_or_default());
     writer.end
 }
 
@@ -163,12 +138,6 @@ mod tests {
             let parts = [name_text, rest].map(<[u8]>::to_vec);
             let joined = text.of(|writer| parts.iter().for_each(|part| writer.push_text(part)));
             assert!(series.has_text(joined), "{length}");
-            let pairs = ["key", "z"].map(|key| (format!("{key}:{value}"), key.len()));
-            let paired = text.of(|writer| {
-                writer.push(&name);
-                pairs.iter().for_each(|(pair, key_length)| writer.push_pair(pair, *key_length));
-            });
-            assert!(series.has_text(paired), "{length}");
         }
         assert!(text.memory.len() < 2_000_000, "{}", text.memory.len());
     }

@@ -10,7 +10,7 @@ use model::{MetricKind, Series, SeriesText, SeriesTextWriter};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
-use crate::protocol::{Tag, TagText, TagValue, Tags, key_prefix};
+use crate::protocol::{Tag, TagText, TagValue, Tags, compare};
 
 /// The `agent` section: the tags of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -50,8 +50,6 @@ pub struct Identifier {
 #[derive(Clone, Debug)]
 struct AgentTag {
     key: String,
-    /// See [`key_prefix`].
-    prefix: u64,
     value: ScalarText,
     /// Key and value as in the text of a series.
     text: Box<[u8]>,
@@ -155,22 +153,19 @@ impl Identifier {
         text.push(name);
         let mut agent = self.agent.as_slice();
         for tag in tags {
-            let mut is_replaced = false;
-            while let [own, others @ ..] = agent {
-                match tag.compare_key(&own.key, own.prefix) {
-                    Ordering::Less => break,
-                    Ordering::Greater => text.push_text(&own.text),
+            let (key, mut value) = (tag.key(), tag.value());
+            while let [tag, others @ ..] = agent {
+                match compare(&tag.key, key) {
+                    Ordering::Greater => break,
+                    Ordering::Less => text.push_text(&tag.text),
                     Ordering::Equal if self.on_conflict == OnConflict::Agent => {
-                        text.push_text(&own.text);
-                        is_replaced = true;
+                        value = tag.value.as_str();
                     }
                     Ordering::Equal => {}
                 }
                 agent = others;
             }
-            if !is_replaced {
-                tag.push_to(text);
-            }
+            push_tag(text, key, value);
         }
         for tag in agent {
             text.push_text(&tag.text);
@@ -192,8 +187,7 @@ impl AgentTag {
     fn new(key: &str, value: &ScalarText) -> Self {
         let mut memory = SeriesText::default();
         let text = memory.of(|text| push_tag(text, key, value.as_str()));
-        let prefix = key_prefix(key.as_bytes());
-        Self { key: key.to_owned(), prefix, value: value.clone(), text: text.into() }
+        Self { key: key.to_owned(), value: value.clone(), text: text.into() }
     }
 }
 

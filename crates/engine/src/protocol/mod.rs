@@ -21,7 +21,7 @@ mod tag_value;
 
 pub use lines::lines;
 use split::Split;
-pub use tag_text::{TagText, TextTag, TextTags, key_prefix};
+pub use tag_text::{TagText, TextTag, TextTags};
 pub use tag_value::TagValue;
 
 /// The tags of a sample. Eight fit without an allocation.

@@ -59,7 +59,7 @@ use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
-use super::{MessageLimits, RejectReason, Rejection, Sample, TextTag, TextTags, lines};
+use super::{MessageLimits, RejectReason, Rejection, Sample, TextTags, lines};
 use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -129,7 +129,8 @@ impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_
                     name: name.clone(),
                     value,
                     weight: run.weight,
-                    tags: tags.iter().copied().map(TextTag::into_tag).collect(),
+                    tags:
+                        tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
                 }));
             });
         }

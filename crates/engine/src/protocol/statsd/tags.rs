@@ -1,41 +1,32 @@
 //! The tags of a line.
 
 use super::super::scan::Marks;
-use super::super::{MessageLimits, RejectReason, Rejection, TextTag, TextTags, normalize_tags};
+use super::super::{MessageLimits, RejectReason, Rejection, TextTags, normalize_tags};
 use super::text::LineText;
 use crate::sys::lanes::equal_to;
 
-/// As many tags are sorted one by one.
-const FEW: usize = 16;
-
 /// Collects the tags from all parts of a line.
 pub(super) struct TagReader<'a, 'l> {
-    /// Sorted while they are read, which takes less time than another pass over them.
     tags: TextTags<'a>,
-    /// Whether the tags may contain a key twice or an empty value, or are too many to be sorted yet.
-    is_unusual: bool,
     pub(super) limits: &'l MessageLimits,
 }
 
 impl<'a, 'l> TagReader<'a, 'l> {
     #[inline]
     pub(super) fn new(limits: &'l MessageLimits) -> Self {
-        Self { tags: TextTags::new(), is_unusual: false, limits }
+        Self { tags: TextTags::new(), limits }
     }
 
     /// Starts with another line.
     #[inline]
     pub(super) fn clear(&mut self) {
         self.tags.clear();
-        self.is_unusual = false;
     }
 
-    /// The tags of the line: sorted, without those that an equal key or an empty value removes.
+    /// Sorts the tags of the line, and removes those that an equal key or an empty value removes.
     #[inline]
     pub(super) fn normalized(&mut self) -> &TextTags<'a> {
-        if self.is_unusual {
-            normalize_tags(&mut self.tags);
-        }
+        normalize_tags(&mut self.tags);
         &self.tags
     }
 
@@ -55,14 +46,16 @@ impl<'a, 'l> TagReader<'a, 'l> {
                 start += 1;
             }
             let key_end = ends.next_place();
-            let mut tag_end = key_end;
-            // Further separators belong to the value.
-            while bytes.get(tag_end) == Some(&SEPARATOR) {
-                tag_end = ends.next_place();
+            let (mut tag_end, mut value) = (key_end, "true");
+            if bytes.get(key_end) == Some(&SEPARATOR) {
+                // Further separators belong to the value.
+                while bytes.get(tag_end) == Some(&SEPARATOR) {
+                    tag_end = ends.next_place();
+                }
+                value = line.part(key_end + 1..tag_end);
             }
             if start < tag_end {
-                let tag = TextTag::new(line.part(start..tag_end), key_end - start);
-                self.push(tag, line.at + start)?;
+                self.push(line.part(start..key_end), value, line.at + start)?;
             }
             if bytes.get(tag_end) != Some(&b',') {
                 return Ok(tag_end);
@@ -72,43 +65,15 @@ impl<'a, 'l> TagReader<'a, 'l> {
     }
 
     #[inline]
-    fn push(&mut self, tag: TextTag<'a>, at: usize) -> Result<(), Rejection> {
+    fn push(&mut self, key: &'a str, value: &'a str, at: usize) -> Result<(), Rejection> {
         let reject = |reason, expected| Err(Rejection { reason, offset: at, expected });
-        if tag.is_without_key() {
+        if key.is_empty() {
             return reject(RejectReason::BadTag, "a name for the tag");
         }
         if self.tags.len() == self.limits.max_tags {
             return reject(RejectReason::TooManyTags, "fewer tags (limits.max_tags)");
         }
-        let is_in_order = self.tags.last().is_none_or(|last| last.precedes(tag));
-        self.is_unusual |= tag.is_empty();
-        self.tags.push(tag);
-        if !is_in_order {
-            self.move_last();
-        }
+        self.tags.push((key, value));
         Ok(())
-    }
-
-    /// Moves the last tag to its place in the order.
-    #[inline(never)]
-    fn move_last(&mut self) {
-        let Self { tags, is_unusual, .. } = self;
-        let tags = tags.as_mut_slice();
-        // More than a few are sorted at the end: moving each of many would take too long.
-        if tags.len() > FEW {
-            *is_unusual = true;
-            return;
-        }
-        for place in (1..tags.len()).rev() {
-            if tags[place - 1].precedes(tags[place]) {
-                break;
-            }
-            if !tags[place].precedes(tags[place - 1]) {
-                // Equal keys keep their order.
-                *is_unusual = true;
-                break;
-            }
-            tags.swap(place - 1, place);
-        }
     }
 }

@@ -400,7 +400,7 @@ fn a_line_is_split_around_its_numbers() {
 
 #[test]
 fn each_sample_of_a_line_has_its_tags() {
-    let tags = TextTags::from_iter([TextTag::new("k:v", 1)]);
+    let tags = TextTags::from_iter([("k", "v")]);
     let run = || ValueRun {
         values: TextPart { text: "1:2", at: 2 },
         number: None,
