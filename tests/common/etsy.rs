@@ -84,8 +84,11 @@ impl Pair {
             }
         }
         let has = |lines: &Lines, round: usize| {
-            let marker = format!(".round.{round}.");
-            lines.iter().any(|(path, value)| path.contains(&marker) && *value > 0.0)
+            let marker = format!(".round.{round}");
+            // In the legacy namespace nothing follows.
+            let is_marker =
+                |path: &str| path.ends_with(&marker) || path.contains(&format!("{marker}."));
+            lines.iter().any(|(path, value)| is_marker(path) && *value > 0.0)
         };
         // statsd divides by the interval, however late a flush is.
         of_daemon.values_mut().for_each(|lines| full_window_in_graphite(lines, 1.0));
