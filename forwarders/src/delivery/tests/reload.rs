@@ -8,6 +8,7 @@ use crate::delivery::settings::ForwarderSettings;
 use crate::select::SelectConfig;
 use async_trait::async_trait;
 use basics::units::Span;
+use model::IdleLimits;
 use model::Snapshot;
 
 /// Needs nothing but old data, unless a test says so.
@@ -43,6 +44,7 @@ fn any(kind: &'static str, settings: u32, change: impl FnOnce(&mut Common)) -> D
         name: "metrics".into(),
         select: SelectConfig::default(),
         delivery: DeliveryConfig::default(),
+        idle: IdleLimits::default(),
     };
     change(&mut common);
     Destination::new(kind, common, ForwarderSettings::new(settings), Any::default())

@@ -19,6 +19,7 @@ use crate::delivery::payload::Batch;
 use crate::delivery::settings::ForwarderSettings;
 use crate::select::SelectConfig;
 use crate::spool::SpoolPlace;
+use model::IdleLimits;
 use model::testing::snapshot_of_counters;
 use model::{ClosedWindow, Snapshot};
 
@@ -86,7 +87,7 @@ impl Forwarder for Undecided {
 
 fn destination(name: &str, forwarder: impl Forwarder + 'static) -> Destination {
     let (select, delivery) = (SelectConfig::default(), small(SpoolConfig::default()));
-    let common = Common { name: name.into(), select, delivery };
+    let common = Common { name: name.into(), select, delivery, idle: IdleLimits::default() };
     Destination::new("slow", common, ForwarderSettings::new(0), forwarder)
 }
 
