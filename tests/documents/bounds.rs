@@ -17,7 +17,9 @@ pub(crate) enum Quantity {
 }
 
 /// The keys that a section requires in addition to the one that is tried.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 13] = [
+    // Without it, `idle_for` has nothing to limit.
+    ("forwarders.console", "idle: statsd"),
     ("forwarders.file", "path: x"),
     ("forwarders.graphite", "address: \"a:1\""),
     ("forwarders.influxdb", "url: \"http://a\", database: x"),
@@ -49,8 +51,10 @@ fn key_error(path: &str, value: &str) -> Option<keys::KeyError> {
 
 /// A configuration with the sections around a key, and with the key if there is a value for it.
 pub(crate) fn example(path: &str, value: Option<&str>) -> String {
+    // Any destination stands for all of them, but statsd has no lines for all types of idle series.
+    let path = &path.replace("forwarders.statsd.idle_for", "forwarders.console.idle_for");
     let mut yaml = String::new();
-    let (mut section, mut rest) = (String::new(), path);
+    let (mut section, mut rest) = (String::new(), path.as_str());
     let mut closing = String::new();
     while let Some((outer, inner)) = rest.split_once('.') {
         let separator = if section.is_empty() { "" } else { "." };
