@@ -2,13 +2,13 @@
 
 use super::interleave::interleave;
 use super::kind::{ValueKind, sibling};
-use super::recording::{Recording, Values, Windows};
+use super::recording::{RecordedOutput, Values, WindowEnds};
 
 /// A difference that does not mean that a value is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cause {
+pub(super) enum KnownCause {
     /// The windows end at different times, and the totals agree.
-    WindowEnds,
+    OtherEnds,
     /// One daemon writes a value for a series without samples.
     Idle,
     /// A daemon's metrics about itself.
@@ -19,15 +19,15 @@ pub(super) enum Cause {
     RunningTotals,
 }
 
-impl Cause {
+impl KnownCause {
     /// All causes.
     pub(super) const ALL: [Self; 5] =
-        [Self::WindowEnds, Self::Idle, Self::SelfMetrics, Self::Edge, Self::RunningTotals];
+        [Self::OtherEnds, Self::Idle, Self::SelfMetrics, Self::Edge, Self::RunningTotals];
 
     /// The word in JSON.
     pub(super) const fn word(self) -> &'static str {
         match self {
-            Self::WindowEnds => "window_ends",
+            Self::OtherEnds => "window_ends",
             Self::Idle => "idle",
             Self::SelfMetrics => "self_metrics",
             Self::Edge => "edge",
@@ -38,7 +38,7 @@ impl Cause {
     /// A sentence for operators.
     pub(super) const fn sentence(self) -> &'static str {
         match self {
-            Self::WindowEnds => {
+            Self::OtherEnds => {
                 "the windows of the daemons end at different times; the totals agree to within a window"
             }
             Self::Idle => "only one writes a value for a series without samples (see `idle`)",
@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     /// The values of all windows are equal.
     Equal,
     /// They differ for a known reason.
-    Explained(Cause),
+    Explained(KnownCause),
     /// They differ.
     Different(Difference),
     /// Only the old daemon wrote the series.
@@ -77,10 +77,10 @@ pub(super) struct Difference {
 
 /// Compares the series of two recordings.
 pub(super) struct Judge<'a> {
-    pub(super) old: &'a Recording,
-    pub(super) new: &'a Recording,
-    old_windows: Windows,
-    new_windows: Windows,
+    pub(super) old: &'a RecordedOutput,
+    pub(super) new: &'a RecordedOutput,
+    old_windows: WindowEnds,
+    new_windows: WindowEnds,
     /// The times for which both have windows, in Unix milliseconds.
     range: (i64, i64),
     /// How far the times of a window and its end may be apart, in milliseconds.
@@ -93,15 +93,15 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(old: &'a Recording, new: &'a Recording, tolerance: f64) -> Self {
+    pub(super) fn new(old: &'a RecordedOutput, new: &'a RecordedOutput, tolerance: f64) -> Self {
         let (old_windows, new_windows) = (old.windows(), new.windows());
-        let edges = |windows: &Windows| Some((*windows.ends.first()?, *windows.ends.last()?));
+        let edges = |windows: &WindowEnds| Some((*windows.ends.first()?, *windows.ends.last()?));
         let shortest = [old_windows.interval_ms, new_windows.interval_ms].into_iter().min();
         let slack_ms = SLACK_MS.min(shortest.unwrap_or(0) / 2);
         let (first, last) = edges(&old_windows).unwrap_or_default();
         let (new_first, new_last) = edges(&new_windows).unwrap_or_default();
         let range = (first.max(new_first), last.min(new_last));
-        let inside = |windows: &Windows| {
+        let inside = |windows: &WindowEnds| {
             let ends = windows.ends.iter().copied();
             ends.filter(|end| (range.0..=range.1).contains(end)).collect::<Vec<_>>()
         };
@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
         judge
     }
 
-    pub(super) fn windows(&self) -> (&Windows, &Windows) {
+    pub(super) fn windows(&self) -> (&WindowEnds, &WindowEnds) {
         (&self.old_windows, &self.new_windows)
     }
 
@@ -148,11 +148,11 @@ impl<'a> Judge<'a> {
         let mut all = inside.values();
         let is_level = ValueKind::of(series) == ValueKind::Level;
         let cause = if is_self_metric(series) {
-            Cause::SelfMetrics
+            KnownCause::SelfMetrics
         } else if inside.is_empty() {
-            Cause::Edge
+            KnownCause::Edge
         } else if all.all(|value| *value == 0.0) || is_level && is_constant(&inside) {
-            Cause::Idle
+            KnownCause::Idle
         } else {
             return None;
         };
@@ -171,11 +171,11 @@ impl<'a> Judge<'a> {
     fn both(&self, series: &str, old: &Values, new: &Values) -> Verdict {
         let (old, new) = (self.inside(old), self.inside(new));
         if old.is_empty() && new.is_empty() {
-            return Verdict::Explained(Cause::Edge);
+            return Verdict::Explained(KnownCause::Edge);
         }
         let (unequal, idle) = self.unequal(&old, &new);
         let Some(first) = unequal.first() else {
-            return if idle > 0 { Verdict::Explained(Cause::Idle) } else { Verdict::Equal };
+            return if idle > 0 { Verdict::Explained(KnownCause::Idle) } else { Verdict::Equal };
         };
         if let Some(cause) = self.cause(series, &old, &new, &unequal) {
             return Verdict::Explained(cause);
@@ -212,30 +212,36 @@ impl<'a> Judge<'a> {
     }
 
     /// The reason why the values of these windows differ, if it is a known one.
-    fn cause(&self, series: &str, old: &Values, new: &Values, unequal: &[i64]) -> Option<Cause> {
+    fn cause(
+        &self,
+        series: &str,
+        old: &Values,
+        new: &Values,
+        unequal: &[i64],
+    ) -> Option<KnownCause> {
         let kind = ValueKind::of(series);
         if self.may_shift && self.agrees(kind, series, old, new)
             || self.totals_agree(series, old, new)
         {
-            return Some(Cause::WindowEnds);
+            return Some(KnownCause::OtherEnds);
         }
         // The first and the last window may be shorter than the interval, of one daemon only.
         if kind == ValueKind::Rate && unequal.iter().all(|end| self.is_edge(*end)) {
-            return Some(Cause::Edge);
+            return Some(KnownCause::Edge);
         }
         let increments = increments(old)?;
         let from = increments.keys().next()? - self.slack_ms;
         let rest: Values = new.range(from..).map(|(at, value)| (*at, *value)).collect();
         let is_running = self.unequal(&increments, &rest).0.is_empty()
             || self.may_shift && self.sums_agree(&increments, &rest);
-        is_running.then_some(Cause::RunningTotals)
+        is_running.then_some(KnownCause::RunningTotals)
     }
 
     /// Whether samples of a sum are in another window, and none is missing. The other window may be the
     /// last one of a daemon, which only that daemon has.
     fn totals_agree(&self, series: &str, old: &Values, new: &Values) -> bool {
         let total = |values: &Values| values.values().sum::<f64>();
-        let all = |recording: &Recording| recording.series.get(series).map_or(0.0, total);
+        let all = |recording: &RecordedOutput| recording.series.get(series).map_or(0.0, total);
         let is_whole =
             self.is_equal(total(old), total(new)) || self.is_equal(all(self.old), all(self.new));
         is_whole && ValueKind::of(series) == ValueKind::Sum && self.sums_agree(old, new)
@@ -272,7 +278,7 @@ impl<'a> Judge<'a> {
     }
 
     fn rates_agree(&self, old: &Values, new: &Values) -> bool {
-        let sums = |values: &Values, windows: &Windows| -> Values {
+        let sums = |values: &Values, windows: &WindowEnds| -> Values {
             let seconds = windows.interval_ms as f64 / 1e3;
             values.iter().map(|(at, rate)| (*at, rate * seconds)).collect()
         };

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
-use super::recording::Recording;
+use super::recording::RecordedOutput;
 
 /// Maximum length of a line; a longer one is read as several, none of which is readable.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// A recording that grows while a daemon sends.
-pub(super) type SharedRecording = Arc<Mutex<Recording>>;
+pub(super) type SharedOutput = Arc<Mutex<RecordedOutput>>;
 
 /// Accepts connections at an address and records their lines until the future is dropped. The address
 /// is bound when this returns.
@@ -27,7 +27,7 @@ pub(super) type SharedRecording = Arc<Mutex<Recording>>;
 /// When the address is invalid, or cannot be bound.
 pub(super) async fn tcp(
     address: &str,
-    recording: SharedRecording,
+    recording: SharedOutput,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
     let listener = TcpListener::bind(&first(address)?[..]).await?;
     Ok(async move {
@@ -47,7 +47,7 @@ pub(super) async fn tcp(
 /// When the address is invalid, or cannot be bound.
 pub(super) async fn udp(
     address: &str,
-    recording: SharedRecording,
+    recording: SharedOutput,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
     let socket = UdpSocket::bind(&first(address)?[..]).await?;
     Ok(async move {
@@ -68,7 +68,7 @@ fn first(address: &str) -> io::Result<Vec<std::net::SocketAddr>> {
     Ok(parsed.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?.all().to_vec())
 }
 
-async fn record_lines(stream: impl AsyncRead + Unpin, recording: SharedRecording) {
+async fn record_lines(stream: impl AsyncRead + Unpin, recording: SharedOutput) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use basics::escape::visible;
 use thiserror::Error;
 
-use self::listen::SharedRecording;
+use self::listen::SharedOutput;
 use self::options::{CompareArgs, CompareSource};
-use self::recording::Recording;
+use self::recording::RecordedOutput;
 use self::report::Comparison;
 use crate::commands::client::terminal::ProgressLine;
 
@@ -98,7 +98,7 @@ fn run(args: &CompareArgs) -> Result<bool, CompareError> {
 
 /// Reads both sources.
 #[allow(clippy::print_stderr)]
-async fn record(args: &CompareArgs) -> Result<(Recording, Recording), CompareError> {
+async fn record(args: &CompareArgs) -> Result<(RecordedOutput, RecordedOutput), CompareError> {
     let old = OpenSource::open(&args.old, args.length.get()).await?;
     let new = OpenSource::open(&args.new, args.length.get()).await?;
     if old.is_live() || new.is_live() {
@@ -139,13 +139,13 @@ async fn listen(length: Duration, old: &OpenSource, new: &OpenSource) -> Result<
 
 /// A source that was read, or that is being read in a task.
 struct OpenSource {
-    recording: SharedRecording,
+    recording: SharedOutput,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl OpenSource {
     async fn open(source: &CompareSource, age: Duration) -> Result<Self, CompareError> {
-        let recording = SharedRecording::default();
+        let recording = SharedOutput::default();
         let shared = Arc::clone(&recording);
         let failed =
             |address: &str, source| CompareError::Listen { address: address.to_owned(), source };
@@ -172,7 +172,7 @@ impl OpenSource {
         self.task.is_some()
     }
 
-    fn take(&self) -> Recording {
+    fn take(&self) -> RecordedOutput {
         if let Some(task) = &self.task {
             task.abort();
         }
@@ -180,9 +180,9 @@ impl OpenSource {
     }
 }
 
-fn read_file(path: &Path) -> Result<Recording, CompareError> {
+fn read_file(path: &Path) -> Result<RecordedOutput, CompareError> {
     let failed = |source| CompareError::File { path: path.display().to_string(), source };
-    let mut recording = Recording::default();
+    let mut recording = RecordedOutput::default();
     for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
         recording.add_line(&line.map_err(failed)?, listen::now_ms());
     }
@@ -190,11 +190,11 @@ fn read_file(path: &Path) -> Result<Recording, CompareError> {
 }
 
 #[cfg(feature = "kafka")]
-fn read_topic(brokers: &str, topic: &str, age: Duration) -> Result<Recording, String> {
+fn read_topic(brokers: &str, topic: &str, age: Duration) -> Result<RecordedOutput, String> {
     topic::read(brokers, topic, age)
 }
 
 #[cfg(not(feature = "kafka"))]
-fn read_topic(_: &str, _: &str, _: Duration) -> Result<Recording, String> {
+fn read_topic(_: &str, _: &str, _: Duration) -> Result<RecordedOutput, String> {
     Err("this build cannot read Kafka: it lacks the feature `kafka`".to_owned())
 }

@@ -12,7 +12,7 @@ pub(super) type Values = BTreeMap<i64, f64>;
 
 /// What one daemon wrote.
 #[derive(Debug, Default)]
-pub(super) struct Recording {
+pub(super) struct RecordedOutput {
     /// By series, such as `stats.counters.a.count` or `a{k=v} value`.
     pub(super) series: BTreeMap<String, Values>,
     /// Lines that contain no value.
@@ -26,7 +26,7 @@ pub(super) struct Recording {
     values: usize,
 }
 
-impl Recording {
+impl RecordedOutput {
     /// Adds the values of a line. `received_ms` is the time of a record that has none.
     pub(super) fn add_line(&mut self, line: &[u8], received_ms: i64) {
         let line = line.trim_ascii();
@@ -59,16 +59,16 @@ impl Recording {
     }
 
     /// The windows of the recording.
-    pub(super) fn windows(&self) -> Windows {
+    pub(super) fn windows(&self) -> WindowEnds {
         let ends: BTreeSet<i64> =
             self.series.values().flat_map(|values| values.keys().copied()).collect();
-        Windows { interval_ms: interval(&ends), ends: ends.into_iter().collect() }
+        WindowEnds { interval_ms: interval(&ends), ends: ends.into_iter().collect() }
     }
 }
 
 /// The times that a daemon gave its values: the ends of its windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Windows {
+pub(super) struct WindowEnds {
     /// In ascending order, in Unix milliseconds.
     pub(super) ends: Vec<i64>,
     /// The most frequent difference of two successive ends; 0 with fewer than two.
@@ -89,8 +89,8 @@ fn interval(ends: &BTreeSet<i64>) -> i64 {
 mod tests {
     use super::*;
 
-    fn recording(text: &str) -> Recording {
-        let mut recording = Recording::default();
+    fn recording(text: &str) -> RecordedOutput {
+        let mut recording = RecordedOutput::default();
         text.lines().for_each(|line| recording.add_line(line.as_bytes(), 7));
         recording
     }

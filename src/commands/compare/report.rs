@@ -6,8 +6,8 @@ use basics::time::rfc3339_ms;
 use serde::Serialize;
 
 use super::hint;
-use super::judge::{Cause, Difference, Judge, Verdict};
-use super::recording::{Recording, Windows};
+use super::judge::{Difference, Judge, KnownCause, Verdict};
+use super::recording::{RecordedOutput, WindowEnds};
 
 /// The comparison of two recordings.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ pub(super) struct DifferentSeries {
 
 impl Comparison {
     /// Compares two recordings.
-    pub(super) fn of(old: &Recording, new: &Recording, tolerance: f64) -> Self {
+    pub(super) fn of(old: &RecordedOutput, new: &RecordedOutput, tolerance: f64) -> Self {
         let judge = Judge::new(old, new, tolerance);
         let (old_windows, new_windows) = judge.windows();
         let mut comparison = Self {
@@ -118,14 +118,14 @@ impl Comparison {
     }
 
     /// The series with this reason.
-    pub(super) fn explained_by(&self, cause: Cause) -> impl Iterator<Item = &String> {
+    pub(super) fn explained_by(&self, cause: KnownCause) -> impl Iterator<Item = &String> {
         let all = self.explained_series.iter();
         all.filter(move |(_, word)| **word == cause.word()).map(|(series, _)| series)
     }
 }
 
 impl SideFacts {
-    fn of(recording: &Recording, windows: &Windows) -> Self {
+    fn of(recording: &RecordedOutput, windows: &WindowEnds) -> Self {
         let end = |end: Option<&i64>| Some(rfc3339_ms(u64::try_from(*end?).ok()?));
         Self {
             series: recording.series.len(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use basics::escape::escaped;
 
-use super::judge::Cause;
+use super::judge::KnownCause;
 use super::report::{Comparison, DifferentSeries, SideFacts};
 
 /// Writes the comparison with at most `limit` series in each list.
@@ -13,7 +13,7 @@ pub(super) fn write(comparison: &Comparison, limit: usize) -> String {
     text.side("old", &comparison.old);
     text.side("new", &comparison.new);
     text.line(&format!("equal: {}", series(comparison.equal)));
-    for cause in Cause::ALL {
+    for cause in KnownCause::ALL {
         let names: Vec<&String> = comparison.explained_by(cause).collect();
         if !names.is_empty() {
             text.line(&format!("explained: {}: {}", series(names.len()), cause.sentence()));

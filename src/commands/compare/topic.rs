@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::listen::now_ms;
-use super::recording::Recording;
+use super::recording::RecordedOutput;
 
 /// Maximum time to wait for a broker.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// A sentence, when the brokers do not answer or the topic does not exist.
-pub(super) fn read(brokers: &str, topic: &str, age: Duration) -> Result<Recording, String> {
+pub(super) fn read(brokers: &str, topic: &str, age: Duration) -> Result<RecordedOutput, String> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         // Required by the library. Nothing is committed, so that no other consumer is affected.
@@ -26,7 +26,7 @@ pub(super) fn read(brokers: &str, topic: &str, age: Duration) -> Result<Recordin
         .map_err(|error| format!("cannot read from Kafka: {error}"))?;
     let failed = |error| format!("{brokers}: cannot read the topic {topic}: {error}");
     let mut ends = ends(&consumer, topic, age).map_err(failed)?;
-    let mut recording = Recording::default();
+    let mut recording = RecordedOutput::default();
     let mut deadline = Instant::now() + PATIENCE;
     while ends.iter().any(|(_, next, end)| next < end) {
         match consumer.poll(Duration::from_millis(200)) {

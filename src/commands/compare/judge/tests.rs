@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn recording(text: &str) -> Recording {
-    let mut recording = Recording::default();
+fn recording(text: &str) -> RecordedOutput {
+    let mut recording = RecordedOutput::default();
     text.lines().for_each(|line| recording.add_line(line.as_bytes(), 0));
     recording
 }
@@ -37,7 +37,7 @@ fn values_within_the_tolerance_are_equal() {
 #[test]
 fn a_sample_that_falls_into_the_next_window_is_explained_only_if_the_totals_agree() {
     let old = windows("a.count", 0, &[5.0, 5.0, 5.0]);
-    let explained = Verdict::Explained(Cause::WindowEnds);
+    let explained = Verdict::Explained(KnownCause::OtherEnds);
     assert_eq!(verdict("a.count", &old, &windows("a.count", 0, &[5.0, 4.0, 6.0])), explained);
     let lost = verdict("a.count", &old, &windows("a.count", 0, &[5.0, 4.0, 5.0]));
     assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
@@ -45,7 +45,7 @@ fn a_sample_that_falls_into_the_next_window_is_explained_only_if_the_totals_agre
 
 #[test]
 fn windows_of_another_phase_agree_by_their_kind() {
-    let explained = Verdict::Explained(Cause::WindowEnds);
+    let explained = Verdict::Explained(KnownCause::OtherEnds);
     let sums = windows("a.count", 0, &[5.0; 20]);
     assert_eq!(verdict("a.count", &sums, &windows("a.count", 4, &[5.0; 20])), explained);
     let lost = verdict("a.count", &sums, &windows("a.count", 4, &[4.0; 20]));
@@ -67,7 +67,7 @@ fn windows_of_another_phase_agree_by_their_kind() {
 
 #[test]
 fn values_of_an_idle_series_are_explained() {
-    let idle = Verdict::Explained(Cause::Idle);
+    let idle = Verdict::Explained(KnownCause::Idle);
     let end = "z 1 10\nz 1 20\nz 1 30\n";
     assert_eq!(
         verdict("a", &format!("{end}a 4 10\na 0 20\na 0 30"), &format!("{end}a 4 10")),
@@ -83,13 +83,13 @@ fn values_of_an_idle_series_are_explained() {
 #[test]
 fn windows_that_only_one_has_are_explained() {
     let old = "z 1 10\nz 1 20\nz 1 30\na 5 30";
-    assert_eq!(verdict("a", old, "z 1 10\nz 1 20"), Verdict::Explained(Cause::Edge));
+    assert_eq!(verdict("a", old, "z 1 10\nz 1 20"), Verdict::Explained(KnownCause::Edge));
     assert_eq!(verdict("z", old, "z 1 10\nz 1 20"), Verdict::Equal);
 }
 
 #[test]
 fn metrics_of_the_daemons_themselves_are_explained() {
-    let itself = Verdict::Explained(Cause::SelfMetrics);
+    let itself = Verdict::Explained(KnownCause::SelfMetrics);
     for series in [
         "stats.statsd.numStats",
         "stats.counters.statsd.packets_received.count",
@@ -106,7 +106,7 @@ fn running_totals_are_recognized() {
     let old: String = old.lines().map(totals_record).collect();
     let new = windows("a value", 0, &[5.0, 3.0, 0.0, 12.0]);
     let new: String = new.lines().map(totals_record).collect();
-    assert_eq!(verdict("a value", &old, &new), Verdict::Explained(Cause::RunningTotals));
+    assert_eq!(verdict("a value", &old, &new), Verdict::Explained(KnownCause::RunningTotals));
     let lost = new.replace("12", "11");
     assert!(matches!(verdict("a value", &old, &lost), Verdict::Different(_)));
 }
@@ -126,7 +126,7 @@ fn with_equal_ends_only_a_sum_that_moved_explains_other_differences() {
     let different = verdict("stats.gauges.a", &(level(2.0) + &sums), &(level(9.0) + &sums));
     assert!(matches!(different, Verdict::Different(_)), "{different:?}");
     let explained = verdict("stats.gauges.a", &(level(2.0) + &sums), &(level(9.0) + &moved));
-    assert_eq!(explained, Verdict::Explained(Cause::WindowEnds));
+    assert_eq!(explained, Verdict::Explained(KnownCause::OtherEnds));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_rate_of_a_shorter_first_window_is_explained() {
     let counts = windows("a.count", 0, &[5.0, 5.0, 5.0]);
     let rates = |rates: &[f64]| windows("a.rate", 0, rates) + &counts;
     let edge = verdict("a.rate", &rates(&[0.5, 0.5, 0.5]), &rates(&[0.9, 0.5, 0.5]));
-    assert_eq!(edge, Verdict::Explained(Cause::Edge));
+    assert_eq!(edge, Verdict::Explained(KnownCause::Edge));
     let inside = verdict("a.rate", &rates(&[0.5, 0.5, 0.5]), &rates(&[0.5, 0.9, 0.5]));
     assert!(matches!(inside, Verdict::Different(_)), "{inside:?}");
 }
@@ -147,5 +147,5 @@ fn samples_that_moved_into_a_last_window_of_its_own_are_explained() {
         &format!("{shared}a.count 2 25"),
         "a.count 5 10\na.count 6 20\na.count 1 26",
     );
-    assert_eq!(explained, Verdict::Explained(Cause::WindowEnds));
+    assert_eq!(explained, Verdict::Explained(KnownCause::OtherEnds));
 }
