@@ -167,6 +167,9 @@ fn a_target_that_leads_back_to_the_daemon_is_an_error() {
         ("0.0.0.0:18125", "udp://127.0.0.1:18125"),
         ("127.0.0.1:18125", "udp://localhost:18125"),
         (":18125", "udp://127.0.0.9:18125"),
+        ("127.0.0.1:18125", "udp://0.0.0.0:18125"),
+        ("127.0.0.1:18125", "udp://[::ffff:127.0.0.1]:18125"),
+        ("[::]:18125", "udp://[::1]:18125"),
     ] {
         let text = format!(
             "listeners: [{{ address: \"{listen}\", mirror: [\"{mirror}\"] }}]\n# bind_port:\n"
@@ -174,11 +177,16 @@ fn a_target_that_leads_back_to_the_daemon_is_an_error() {
         let output = check(&text);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{text}");
-        assert!(errors.contains("would return forever"), "{errors}");
+        assert!(errors.contains("would come back forever"), "{errors}");
     }
-    for mirror in ["udp://192.0.2.1:18125", "udp://127.0.0.1:18126"] {
+    for (listen, mirror) in [
+        (":18125", "udp://192.0.2.1:18125"),
+        (":18125", "udp://127.0.0.1:18126"),
+        ("0.0.0.0:18125", "udp://[::1]:18125"),
+        ("127.0.0.1:18125", "udp://127.0.0.2:18125"),
+    ] {
         let text = format!(
-            "listeners: [{{ address: \":18125\", mirror: [\"{mirror}\"] }}]\n# bind_port:\n"
+            "listeners: [{{ address: \"{listen}\", mirror: [\"{mirror}\"] }}]\n# bind_port:\n"
         );
         let output = check(&text);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

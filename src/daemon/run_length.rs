@@ -8,7 +8,7 @@ use yaml::Spanned;
 
 use crate::config::{ConfigFile, LoadError};
 
-/// An interval whose windows no run for one window reaches the end of.
+/// An interval so long that its window never ends during the run.
 const ENDLESS: Span = Span::from_secs(1_000_000_000);
 
 /// How long the daemon runs.
@@ -31,6 +31,7 @@ pub(super) fn for_one_window(
     file: &mut ConfigFile,
     instance: &str,
 ) -> Result<(RunLength, Vec<Destination>), LoadError> {
+    file.listeners.iter_mut().for_each(|listener| listener.endpoint.clear_mirror());
     let config = &mut file.config;
     let length = std::mem::replace(&mut config.interval, ENDLESS).get();
     config.debug_mode = false;

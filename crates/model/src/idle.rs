@@ -1,7 +1,7 @@
 //! The points of live series that received no samples in a window.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{
@@ -47,53 +47,49 @@ impl IdleLimits {
     }
 }
 
-/// The points of a window with those of idle series. Shares its memory with the window.
+/// The points of a window and those of idle series. They are separate lists, so that destinations
+/// without idle points neither keep them in memory nor count them.
 #[derive(Clone, Debug)]
 pub struct IdlePoints {
-    /// The points of the series with samples, then those of idle series.
-    points: Points,
-    /// For each idle series, in the order of its point, how long it has been idle.
-    idle: Arc<[Duration]>,
+    /// The points of the series with samples.
+    with_samples: Points,
+    /// The points of the idle series.
+    idle: Points,
+    /// How long each of them has been idle.
+    times: Arc<[Duration]>,
     limits: IdleLimits,
+    /// Both, once a destination needs them.
+    joint: Arc<OnceLock<Points>>,
 }
 
 impl IdlePoints {
     /// Adds the points of idle series, with the time for which each has been idle, to those of the
     /// series with samples. `limits` are those by which the idle series were selected.
     #[must_use]
-    pub fn new(mut with_samples: Vec<Point>, idle: Vec<IdleSeries>, limits: IdleLimits) -> Self {
+    pub fn new(with_samples: Points, idle: Vec<IdleSeries>, limits: IdleLimits) -> Self {
         let times = idle.iter().map(|one| one.idle).collect();
-        with_samples.extend(idle.into_iter().map(IdleSeries::into_point));
-        Self { points: with_samples.into(), idle: times, limits }
+        let idle = idle.into_iter().map(IdleSeries::into_point).collect();
+        Self { with_samples, idle, times, limits, joint: Arc::default() }
     }
 
     /// The points of the series with samples, then those of idle series.
     #[must_use]
     pub fn all(&self) -> Points {
-        self.points.clone()
-    }
-
-    /// The points of the series with samples.
-    #[must_use]
-    pub fn with_samples(&self) -> Points {
-        self.points.part(0..self.first_idle())
-    }
-
-    fn first_idle(&self) -> usize {
-        self.points.len() - self.idle.len()
+        let join = || self.with_samples.iter().chain(&self.idle).cloned().collect();
+        self.joint.get_or_init(join).clone()
     }
 
     /// The points of the window with those of the idle series that `limits` include. `whole` are
     /// the points of a window that a restart divided; its series have samples in an earlier part.
     fn selected(&self, limits: &IdleLimits, whole: Option<&Points>) -> Points {
         if whole.is_none() && self.limits == *limits {
-            return self.points.clone();
+            return self.all();
         }
-        let with_samples = whole.cloned().unwrap_or_else(|| self.with_samples());
+        let with_samples = whole.unwrap_or(&self.with_samples);
         let series =
             |points: &Points| points.iter().map(|point| Arc::clone(&point.series)).collect();
         let is_whole: HashSet<Arc<Series>> = whole.map(series).unwrap_or_default();
-        let idle = self.points[self.first_idle()..].iter().zip(&*self.idle);
+        let idle = self.idle.iter().zip(&*self.times);
         let chosen = idle.filter(|(point, idle)| {
             limits.include(point.series.kind(), **idle) && !is_whole.contains(&point.series)
         });
@@ -170,8 +166,8 @@ mod tests {
             idle(MetricKind::Set, "s", 1),
             idle(MetricKind::Trace, "x", 1),
         ];
-        let points = IdlePoints::new(vec![counter("busy", &[], 1.0)], idle, all());
-        let snapshot = Snapshot { points: points.with_samples(), ..snapshot_of(vec![]) };
+        let snapshot = snapshot_of(vec![counter("busy", &[], 1.0)]);
+        let points = IdlePoints::new(snapshot.points.clone(), idle, all());
         ClosedWindow::undivided(snapshot).with_idle(Some(points))
     }
 
@@ -195,6 +191,15 @@ mod tests {
             );
             assert_eq!(with_idle.window, window.increment.window);
         }
+    }
+
+    #[test]
+    fn destinations_without_idle_points_do_not_count_their_memory() {
+        let (window, alone) = (window(), snapshot_of(vec![counter("busy", &[], 1.0)]));
+        let none = window.form(true, &IdleLimits::default());
+        assert_eq!(none.heap_bytes(), alone.heap_bytes());
+        assert!(window.form(true, &all()).heap_bytes() > alone.heap_bytes());
+        assert_eq!(none.heap_bytes(), alone.heap_bytes(), "still after another destination's");
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn idle_after(snapshot: &Snapshot, interval: Duration) -> ClosedWindow {
     let end_ms = snapshot.window.end_ms + interval.as_millis() as u64;
     let window = Window { end_ms, length: interval };
     let without_samples = Snapshot { window, points: Vec::new().into(), ..snapshot.clone() };
-    let points = IdlePoints::new(Vec::new(), series, IdleLimits::default());
+    let points = IdlePoints::new(Vec::new().into(), series, IdleLimits::default());
     ClosedWindow::undivided(without_samples).with_idle(Some(points))
 }
 

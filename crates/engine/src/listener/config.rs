@@ -244,7 +244,7 @@ pub struct UdpConfig {
     pub receive_buffer: Option<ByteSize>,
     /// Whether the kernel may merge datagrams.
     pub gro: bool,
-    /// Who gets a copy of every datagram.
+    /// The targets that get a copy of every datagram.
     pub mirror: MirrorList,
 }
 
@@ -292,7 +292,7 @@ pub struct UnixDatagramConfig {
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
-    /// Who gets a copy of every datagram.
+    /// The targets that get a copy of every datagram.
     pub mirror: MirrorList,
 }
 
@@ -350,6 +350,15 @@ impl ListenerEndpoint {
             Self::Udp(udp) => Some(&udp.mirror),
             Self::UnixDatagram(unix) => Some(&unix.mirror),
             Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// Removes the targets of copies.
+    pub fn clear_mirror(&mut self) {
+        match self {
+            Self::Udp(udp) => udp.mirror = MirrorList::default(),
+            Self::UnixDatagram(unix) => unix.mirror = MirrorList::default(),
+            Self::Tcp(_) | Self::Unix(_) => {}
         }
     }
 

@@ -38,7 +38,7 @@ pub struct BoundDatagrams {
     pub(super) stats: Arc<ListenerStats>,
     /// The addresses that may send.
     pub(super) allow: AllowList,
-    /// Who gets a copy of every datagram.
+    /// The targets that get a copy of every datagram.
     pub(super) mirror: MirrorList,
     /// Maximum size of a datagram, or of a packet of merged ones.
     pub(super) datagram_max: usize,

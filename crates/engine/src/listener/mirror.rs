@@ -12,7 +12,7 @@ use basics::address::resolve;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use socket2::SockRef;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::stats::ListenerStats;
 use crate::sys;
@@ -97,7 +97,8 @@ impl<'de> Deserialize<'de> for MirrorList {
     }
 }
 
-/// The counts of one target. Every admitted datagram is in one of them.
+/// The counts of one target. Every datagram of an allowed sender that was read as a whole is in one of
+/// them.
 #[derive(Debug, Default)]
 pub struct MirrorStats {
     target: String,
@@ -119,7 +120,7 @@ impl MirrorStats {
     }
 
     /// Datagrams that could not be sent: the target's host has refused an earlier one, there is no
-    /// route to it, or the send buffer was full.
+    /// route to it, the send buffer was full, or the datagram is too long for UDP.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
@@ -136,6 +137,8 @@ struct OpenTarget {
     /// `None` if it could not be opened.
     socket: Option<UdpSocket>,
     open_at: Instant,
+    /// Whether the latest attempt to open it failed.
+    is_failing: bool,
     stats: Arc<MirrorStats>,
 }
 
@@ -174,7 +177,8 @@ impl Mirror {
 impl OpenTarget {
     fn new(target: &MirrorTarget, text: String) -> Self {
         let stats = Arc::new(MirrorStats { target: text, ..MirrorStats::default() });
-        Self { address: target.address, socket: None, open_at: Instant::now(), stats }
+        let (address, open_at) = (target.address, Instant::now());
+        Self { address, socket: None, open_at, is_failing: false, stats }
     }
 
     /// Returns the number of datagrams sent.
@@ -191,11 +195,19 @@ impl OpenTarget {
             return;
         }
         self.open_at = now + OPEN_PERIOD;
+        let (target, was_failing) = (&self.stats.target, self.is_failing);
         match connected(self.address) {
-            Ok(socket) => self.socket = Some(socket),
+            Ok(socket) => {
+                (self.socket, self.is_failing) = (Some(socket), false);
+                if was_failing {
+                    info!(target, "mirroring datagrams again");
+                }
+            }
             Err(error) => {
-                let target = &self.stats.target;
-                warn!(target, %error, "cannot mirror datagrams, will retry every second");
+                self.is_failing = true;
+                if !was_failing {
+                    warn!(target, %error, "cannot mirror datagrams, will retry every second");
+                }
             }
         }
     }

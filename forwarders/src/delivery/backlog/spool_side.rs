@@ -130,7 +130,7 @@ impl Backlog {
     /// Whether the window `seq` may be written now: the name of its file is free, and no write of it
     /// has failed since the end of delivery.
     fn may_write(&self, seq: u64) -> bool {
-        !self.spool.debt.has_file_of(seq) && !self.spool.failed.contains(&seq)
+        !self.spool.failed.contains(&seq) && !self.spool.debt.has_file_of(seq)
     }
 
     /// Whether the windows in memory belong on disk, because the destination has fallen behind or

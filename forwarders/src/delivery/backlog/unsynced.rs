@@ -40,7 +40,7 @@ impl UnsyncedFiles {
 
     /// Whether files are being synced.
     pub(super) fn is_syncing(&self) -> bool {
-        self.syncing.is_some() || self.found.is_some()
+        self.syncing.is_some() || self.found.as_ref().is_some_and(|files| !files.is_empty())
     }
 
     /// Adds a file that was written after the end of delivery.

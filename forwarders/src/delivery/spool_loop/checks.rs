@@ -23,7 +23,9 @@ impl SpoolLoop {
         if until_end(&backlog, self.drop_missing()).await.is_none() {
             return;
         }
-        let is_disk_busy = self.removal.is_some() || self.cleanup.is_some();
+        // The sync of the windows that the start found shortens the record too.
+        let is_disk_busy =
+            self.removal.is_some() || self.cleanup.is_some() || self.found_sync.is_some();
         if self.writer.unremoved() > 0 && !is_disk_busy {
             self.cleanup = Some(self.writer.retry_settled(TIDIED_AT_ONCE));
         }

@@ -65,7 +65,10 @@ impl SpoolLoop {
             DebtStep::Remove(files) => {
                 self.removal = Some(RunningRemoval::new(self.writer.discard(files)));
             }
-            DebtStep::Record(files) => self.recording = Some(self.writer.record(files)),
+            DebtStep::Record(files) => {
+                self.is_record_unsynced = true;
+                self.recording = Some(self.writer.record(files));
+            }
         }
     }
 
@@ -127,7 +130,7 @@ impl SpoolLoop {
     /// the process.
     async fn sync_record(&mut self) -> Result<io::Result<()>, JoinError> {
         let synced = until_end(&self.backlog, self.writer.sync_record()).await;
-        self.is_record_unsynced |= synced.is_none();
+        self.is_record_unsynced = !matches!(synced, Some(Ok(Ok(()))));
         synced.unwrap_or(Ok(Ok(())))
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use model::{IdleLimits, IdlePoints, IdleSeries, MetricKind, Point, Snapshot, Value, Window};
+use model::{
+    IdleLimits, IdlePoints, IdleSeries, MetricKind, Point, Points, Snapshot, Value, Window,
+};
 
 use super::{LiveSeries, Store};
 use crate::aggregator::registry::SeriesId;
@@ -51,15 +53,17 @@ impl Store {
             return (self.flush(window), None);
         }
         let points = self.take_points();
-        if limits.of(MetricKind::Gauge).is_some() {
-            self.arrivals.note(&self.touched, &points);
+        match limits.of(MetricKind::Gauge) {
+            Some(_) => self.arrivals.note(&self.touched, &points),
+            None => self.arrivals.forget(),
         }
         let idle = self.idle(limits, interval);
         if idle.is_empty() {
             return (self.close(window, points.into()), None);
         }
-        let points = IdlePoints::new(points, idle, *limits);
-        (self.close(window, points.with_samples()), Some(points))
+        let points = Points::from(points);
+        let idle = IdlePoints::new(points.clone(), idle, *limits);
+        (self.close(window, points), Some(idle))
     }
 
     /// The series without samples in the open window.
@@ -73,7 +77,7 @@ impl Store {
             .filter_map(|(id, (live, _))| {
                 let LiveSeries { series, gauge, last_window, .. } = live.as_ref()?;
                 let windows = self.window.saturating_sub(u64::from(*last_window));
-                // No truncation: a limit that long is as good as none.
+                // No truncation: such a limit excludes no series.
                 let idle = interval.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
                 limits.include(series.kind(), idle).then(|| IdleSeries {
                     series: series.clone(),
