@@ -74,7 +74,7 @@ update_lists() {
 
 # Prints what the programs of a module are built from; go.sum names all versions.
 go_stamp() { # MODULE
-    cat "$root/tests/servers/$1"/*.go "$root/tests/servers/$1/go.sum" 2>/dev/null
+    find "$root/tests/servers/$1" -type f \( -name '*.go' -o -name 'go.*' \) -print0 | sort -z | xargs -0 cat
     declare -f build_go
 }
 

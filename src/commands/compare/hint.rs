@@ -9,7 +9,7 @@ const PREFIX_PARTS: usize = 4;
 
 /// What to try, for operators.
 pub(super) fn hints(comparison: &Comparison) -> Vec<String> {
-    let Comparison { old, new, only_old, only_new, .. } = comparison;
+    let Comparison { old, new, only_old, only_new, uncovered, .. } = comparison;
     let mut hints = Vec::new();
     for (side, word) in [(old, "old"), (new, "new")] {
         if side.values == 0 {
@@ -30,6 +30,19 @@ pub(super) fn hints(comparison: &Comparison) -> Vec<String> {
                 side.left_out
             ));
         }
+    }
+    for (windows, word, other) in [(uncovered.0, "old", "new"), (uncovered.1, "new", "old")] {
+        if windows > 0 {
+            hints.push(format!(
+                "{windows} windows of {word} are earlier or later than all of {other}: compare the same time"
+            ));
+        }
+    }
+    if !comparison.aligned && old.windows.min(new.windows) < 4 {
+        hints.push(
+            "the windows end at different times, and there are fewer than 4: compare for longer"
+                .to_owned(),
+        );
     }
     hints.extend(prefix(only_old, only_new));
     let both = old.windows > 0 && new.windows > 0;

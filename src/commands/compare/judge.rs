@@ -1,5 +1,7 @@
 //! Compares the values that two daemons wrote for a series.
 
+use std::collections::BTreeSet;
+
 use super::interleave::interleave;
 use super::kind::{ValueKind, sibling};
 use super::recording::{RecordedOutput, Values, WindowEnds};
@@ -101,11 +103,7 @@ impl<'a> Judge<'a> {
         let (first, last) = edges(&old_windows).unwrap_or_default();
         let (new_first, new_last) = edges(&new_windows).unwrap_or_default();
         let range = (first.max(new_first), last.min(new_last));
-        let inside = |windows: &WindowEnds| {
-            let ends = windows.ends.iter().copied();
-            ends.filter(|end| (range.0..=range.1).contains(end)).collect::<Vec<_>>()
-        };
-        let is_aligned = inside(&old_windows) == inside(&new_windows);
+        let is_aligned = are_aligned(&old_windows, &new_windows, range);
         let may_shift = !is_aligned;
         let mut judge = Self {
             old,
@@ -131,6 +129,20 @@ impl<'a> Judge<'a> {
         self.is_aligned
     }
 
+    /// The numbers of windows of the old and of the new daemon that the other should have too.
+    pub(super) fn uncovered(&self) -> (usize, usize) {
+        let (from, to) = (self.range.0 - self.slack_ms, self.range.1 + self.slack_ms);
+        let outside = |windows: &WindowEnds| {
+            let before = windows.ends.iter().filter(|end| **end < from).count();
+            let after = windows.ends.iter().filter(|end| **end > to).count();
+            before.saturating_sub(EDGE_WINDOWS_MAX) + after.saturating_sub(EDGE_WINDOWS_MAX)
+        };
+        let has_common = self.range.0 <= self.range.1 + self.slack_ms;
+        let all =
+            |windows: &WindowEnds| if has_common { outside(windows) } else { windows.ends.len() };
+        (all(&self.old_windows), all(&self.new_windows))
+    }
+
     /// The verdict for a series that at least one of them has.
     pub(super) fn verdict(&self, series: &str) -> Verdict {
         match (self.old.series.get(series), self.new.series.get(series)) {
@@ -146,12 +158,11 @@ impl<'a> Judge<'a> {
     fn single(&self, series: &str, values: &Values) -> Option<Verdict> {
         let inside = self.inside(values);
         let mut all = inside.values();
-        let is_level = ValueKind::of(series) == ValueKind::Level;
         let cause = if is_self_metric(series) {
             KnownCause::SelfMetrics
         } else if inside.is_empty() {
             KnownCause::Edge
-        } else if all.all(|value| *value == 0.0) || is_level && is_constant(&inside) {
+        } else if all.all(|value| *value == 0.0) {
             KnownCause::Idle
         } else {
             return None;
@@ -173,7 +184,7 @@ impl<'a> Judge<'a> {
         if old.is_empty() && new.is_empty() {
             return Verdict::Explained(KnownCause::Edge);
         }
-        let (unequal, idle) = self.unequal(&old, &new);
+        let (unequal, idle) = self.unequal(ValueKind::of(series), &old, &new);
         let Some(first) = unequal.first() else {
             return if idle > 0 { Verdict::Explained(KnownCause::Idle) } else { Verdict::Equal };
         };
@@ -181,7 +192,7 @@ impl<'a> Judge<'a> {
             return Verdict::Explained(cause);
         }
         let sum = |values: &Values| values.values().sum();
-        let ends: std::collections::BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
+        let ends: BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
         Verdict::Different(Difference {
             windows: (unequal.len(), ends.len()),
             first: (*first, old.get(first).copied(), new.get(first).copied()),
@@ -191,14 +202,14 @@ impl<'a> Judge<'a> {
 
     /// The times at which values differ, and the number of values that only one daemon has because
     /// the series had no samples.
-    fn unequal(&self, old: &Values, new: &Values) -> (Vec<i64>, usize) {
+    fn unequal(&self, kind: ValueKind, old: &Values, new: &Values) -> (Vec<i64>, usize) {
         let (mut unequal, mut idle) = (Vec::new(), 0);
-        let ends: std::collections::BTreeSet<i64> = old.keys().chain(new.keys()).copied().collect();
+        let ends: BTreeSet<i64> = old.keys().chain(new.keys()).copied().collect();
         for end in ends {
             match (old.get(&end), new.get(&end)) {
                 (Some(old), Some(new)) if self.is_equal(*old, *new) => {}
-                (Some(_), None) if is_idle(old, end) => idle += 1,
-                (None, Some(_)) if is_idle(new, end) => idle += 1,
+                (Some(_), None) if is_idle(kind, old, end) => idle += 1,
+                (None, Some(_)) if is_idle(kind, new, end) => idle += 1,
                 _ => unequal.push(end),
             }
         }
@@ -226,13 +237,20 @@ impl<'a> Judge<'a> {
             return Some(KnownCause::OtherEnds);
         }
         // The first and the last window may be shorter than the interval, of one daemon only.
-        if kind == ValueKind::Rate && unequal.iter().all(|end| self.is_edge(*end)) {
+        let has_inner_windows = old.len().min(new.len()) > 2;
+        let is_cut =
+            kind == ValueKind::Rate && has_inner_windows && self.counts_agree(series) == Some(true);
+        if is_cut && unequal.iter().all(|end| self.is_edge(*end)) {
             return Some(KnownCause::Edge);
+        }
+        // Only pystatsd wrote running totals, in a field that does not tell the kind.
+        if kind != ValueKind::Unknown || !series.ends_with(" value") {
+            return None;
         }
         let increments = increments(old)?;
         let from = increments.keys().next()? - self.slack_ms;
         let rest: Values = new.range(from..).map(|(at, value)| (*at, *value)).collect();
-        let is_running = self.unequal(&increments, &rest).0.is_empty()
+        let is_running = self.unequal(kind, &increments, &rest).0.is_empty()
             || self.may_shift && self.sums_agree(&increments, &rest);
         is_running.then_some(KnownCause::RunningTotals)
     }
@@ -244,7 +262,9 @@ impl<'a> Judge<'a> {
         let all = |recording: &RecordedOutput| recording.series.get(series).map_or(0.0, total);
         let is_whole =
             self.is_equal(total(old), total(new)) || self.is_equal(all(self.old), all(self.new));
-        is_whole && ValueKind::of(series) == ValueKind::Sum && self.sums_agree(old, new)
+        is_whole
+            && ValueKind::of(series) == ValueKind::Sum
+            && interleave(old, new, self.slack_ms, self.tolerance)
     }
 
     /// Whether the first or the last window of a daemon ends at this time.
@@ -257,24 +277,70 @@ impl<'a> Judge<'a> {
 
     /// Whether the values of windows with different ends agree.
     fn agrees(&self, kind: ValueKind, series: &str, old: &Values, new: &Values) -> bool {
+        // Of few windows, almost any values would.
+        if !self.is_aligned && old.len().min(new.len()) < WINDOWS_MIN {
+            return false;
+        }
         match kind {
             ValueKind::Sum => self.sums_agree(old, new),
             ValueKind::Rate => {
                 self.counts_agree(series).unwrap_or_else(|| self.rates_agree(old, new))
             }
             ValueKind::Level => self.levels_agree(old, new),
-            // Nothing is known of the members of a set in a window.
-            ValueKind::Statistic => self.counts_agree(series).unwrap_or(true),
+            ValueKind::Statistic => self.samples_moved(series),
             ValueKind::Unknown => {
                 self.sums_agree(old, new)
                     || self.rates_agree(old, new)
-                    || self.levels_agree(old, new)
+                    || self.follows(old, new) && self.follows(new, old)
             }
         }
     }
 
     fn sums_agree(&self, old: &Values, new: &Values) -> bool {
         interleave(old, new, self.slack_ms, self.tolerance)
+            && (!self.is_aligned || self.stays_close(old, new))
+    }
+
+    /// Whether the running sums never differ by more than the samples of a moment at the end of a
+    /// window.
+    fn stays_close(&self, old: &Values, new: &Values) -> bool {
+        let largest = old.values().chain(new.values()).copied().fold(0.0, f64::max);
+        let share = self.slack_ms as f64 / self.old_windows.interval_ms.max(1) as f64;
+        let ends: BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
+        let mut difference = 0.0;
+        ends.into_iter().all(|end| {
+            let value = |values: &Values| values.get(end).copied().unwrap_or(0.0);
+            difference += value(old) - value(new);
+            difference.abs() <= share * largest
+        })
+    }
+
+    /// Whether each value has an equal one in a window of the other that is at most one away.
+    fn follows(&self, values: &Values, others: &Values) -> bool {
+        let longest = self.old_windows.interval_ms.max(self.new_windows.interval_ms);
+        let near = longest + self.slack_ms;
+        values.iter().all(|(at, value)| {
+            let mut window = others.range(at - near..=at + near);
+            window.any(|(_, other)| self.is_equal(*value, *other))
+        })
+    }
+
+    /// Whether samples of the same timer are in other windows, and none is missing. Nothing is known of
+    /// the members of a set, except that windows of another phase have others.
+    fn samples_moved(&self, series: &str) -> bool {
+        let count = sibling(series, "count");
+        if count == series {
+            return !self.is_aligned;
+        }
+        let (old, new) = (self.old.series.get(&count), self.new.series.get(&count));
+        let (Some(old), Some(new)) = (old, new) else { return false };
+        let (old, new) = (self.inside(old), self.inside(new));
+        (!self.is_aligned || self.has_moved(&count, &old, &new))
+            && self.counts_agree(series) == Some(true)
+    }
+
+    fn has_moved(&self, series: &str, old: &Values, new: &Values) -> bool {
+        !self.unequal(ValueKind::of(series), old, new).0.is_empty()
     }
 
     fn rates_agree(&self, old: &Values, new: &Values) -> bool {
@@ -305,7 +371,8 @@ impl<'a> Judge<'a> {
             return None;
         }
         let (old, new) = (self.old.series.get(&count)?, self.new.series.get(&count)?);
-        Some(self.sums_agree(&self.inside(old), &self.inside(new)))
+        let (old, new) = (self.inside(old), self.inside(new));
+        Some(self.totals_agree(&count, &old, &new) || self.sums_agree(&old, &new))
     }
 
     /// Whether samples near the end of a window are in the window after it with one of the daemons:
@@ -314,26 +381,36 @@ impl<'a> Judge<'a> {
         self.old.series.iter().any(|(series, old)| {
             let Some(new) = self.new.series.get(series) else { return false };
             let (old, new) = (self.inside(old), self.inside(new));
-            !self.unequal(&old, &new).0.is_empty() && self.totals_agree(series, &old, &new)
+            self.has_moved(series, &old, &new) && self.totals_agree(series, &old, &new)
         })
     }
+}
+
+/// Whether all windows in this range end at multiples of one interval, counted from the same time. One
+/// of the daemons may lack some.
+fn are_aligned(old: &WindowEnds, new: &WindowEnds, (from, to): (i64, i64)) -> bool {
+    let interval = old.interval_ms.max(new.interval_ms);
+    let ends = old.ends.iter().chain(&new.ends).filter(|end| (from..=to).contains(end));
+    let is_multiple =
+        |end: &i64| (end - from).checked_rem(interval).map_or(*end == from, |rest| rest == 0);
+    old.interval_ms.min(new.interval_ms) * 2 > interval && ends.clone().all(is_multiple)
+        || ends.clone().all(|end| *end == from)
 }
 
 /// How far a timestamp in whole seconds may be from the end of its window, and a sample from the
 /// moment at which both daemons have received it.
 const SLACK_MS: i64 = 1_500;
+/// Least number of windows with different ends from which anything can be concluded.
+const WINDOWS_MIN: usize = 4;
+/// Windows that only one daemon may have at the start or at the end.
+const EDGE_WINDOWS_MAX: usize = 2;
 
 /// Whether a value stands for no samples: a zero, or the level of the window before.
-fn is_idle(values: &Values, end: i64) -> bool {
+fn is_idle(kind: ValueKind, values: &Values, end: i64) -> bool {
     let value = values[&end];
     let before = values.range(..end).next_back();
-    value == 0.0 || before.is_some_and(|(_, before)| *before == value)
-}
-
-fn is_constant(values: &Values) -> bool {
-    let mut all = values.values();
-    let first = all.next();
-    all.all(|value| Some(value) == first)
+    let is_repeated = before.is_some_and(|(_, before)| *before == value);
+    value == 0.0 || kind == ValueKind::Level && is_repeated
 }
 
 /// The increments of totals that never decrease and do increase; `None` for other values.

@@ -23,11 +23,12 @@ impl ValueKind {
         }
         let path = series.split(';').next().unwrap_or_default();
         let parts: Vec<&str> = path.split('.').collect();
-        if parts.contains(&"gauges") {
-            return Self::Level;
-        }
-        if parts.contains(&"sets") {
-            return Self::Statistic;
+        // The first of these words is statsd's, any further one may be of the name.
+        let kinds = ["counters", "timers", "gauges", "sets"];
+        match parts.iter().find(|part| kinds.contains(part)) {
+            Some(&"gauges") => return Self::Level,
+            Some(&"sets") => return Self::Statistic,
+            _ => {}
         }
         Self::of_field(parts.last().copied().unwrap_or_default())
     }
@@ -76,6 +77,7 @@ mod tests {
             ("stats.counters.a.rate;k=v", ValueKind::Rate),
             ("stats.gauges.a.count", ValueKind::Level),
             ("stats.sets.a.count", ValueKind::Statistic),
+            ("stats.counters.gauges.count", ValueKind::Sum),
             ("stats.timers.a.mean_90", ValueKind::Statistic),
             ("stats.timers.a.count_90", ValueKind::Statistic),
             ("stats.timers.a.sum_squares", ValueKind::Sum),

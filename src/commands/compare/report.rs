@@ -20,8 +20,11 @@ pub(super) struct Comparison {
     pub(super) equal: usize,
     /// Number of series that differ for a known reason, by the reason.
     pub(super) explained: BTreeMap<&'static str, usize>,
-    /// Series that differ, or that only one daemon wrote, without a known reason.
+    /// Series that differ, or that only one daemon wrote, without a known reason; and one more if a
+    /// daemon lacks windows.
     pub(super) unexplained: usize,
+    /// Windows of the old daemon, and of the new one, that the other should have and lacks.
+    pub(super) uncovered: (usize, usize),
     /// The explained series.
     pub(super) explained_series: BTreeMap<String, &'static str>,
     pub(super) different: Vec<DifferentSeries>,
@@ -80,6 +83,7 @@ impl Comparison {
             equal: 0,
             explained: BTreeMap::new(),
             unexplained: 0,
+            uncovered: judge.uncovered(),
             explained_series: BTreeMap::new(),
             different: Vec::new(),
             only_old: Vec::new(),
@@ -90,8 +94,10 @@ impl Comparison {
         for series in names {
             comparison.add(series, judge.verdict(series));
         }
-        comparison.unexplained =
-            comparison.different.len() + comparison.only_old.len() + comparison.only_new.len();
+        comparison.unexplained = comparison.different.len()
+            + comparison.only_old.len()
+            + comparison.only_new.len()
+            + usize::from(comparison.uncovered != (0, 0));
         comparison.hints = hint::hints(&comparison);
         comparison
     }

@@ -20,7 +20,12 @@ impl HistogramTotal {
     /// The total of one window.
     pub(super) fn of(window: &TimerValue) -> Self {
         let (summary, buckets) = (&window.summary, window.timer.buckets());
-        Self { sum: Sum::of(summary.sum), min: summary.min, max: summary.max, buckets }
+        // An idle timer has no extremes, so that any other window's replace them.
+        let (min, max) = match window.is_idle() {
+            true => (f64::INFINITY, f64::NEG_INFINITY),
+            false => (summary.min, summary.max),
+        };
+        Self { sum: Sum::of(summary.sum), min, max, buckets }
     }
 
     /// The total with another window.
@@ -52,12 +57,15 @@ impl HistogramTotal {
         size_of::<(i32, u64)>() * (positive.capacity() + negative.capacity() + 2)
     }
 
-    /// The total as a sketch, without the standard deviation, which no total has. `None` if the
-    /// counts are too large for a sketch.
+    /// The total as a sketch, without the standard deviation, which no total has. `None` if it has no
+    /// samples, or if the counts are too large for a sketch.
     pub(super) fn to_timer(&self) -> Option<Timer> {
         let Buckets { zero, positive, negative } = &self.buckets;
         let counts = positive.iter().chain(negative).map(|(_, count)| count);
         let units = counts.fold(*zero, |units, count| units.saturating_add(*count));
+        if units == 0 {
+            return None;
+        }
         let (sum, weight) = (self.sum, units as f64 / UNITS_PER_SAMPLE as f64);
         Timer::from_parts(TimerParts::Sketch(Box::new(SketchParts {
             weight: Sum::of(weight),
@@ -108,6 +116,17 @@ mod tests {
     fn total(samples: &[(f64, f64)]) -> HistogramTotal {
         let Value::Timer(timer) = timer("t", &[], samples).value else { unreachable!() };
         HistogramTotal::of(&timer)
+    }
+
+    #[test]
+    fn a_window_without_samples_leaves_the_range_as_it_is() {
+        let idle = HistogramTotal::of(&TimerValue {
+            timer: Timer::default(),
+            summary: model::TimerSummary::default(),
+        });
+        let total = idle.with(&total(&[(5.0, 1.0)])).with(&idle).with(&total(&[(7.0, 1.0)]));
+        assert_eq!((total.min, total.max, total.sum.value()), (5.0, 7.0, 12.0));
+        assert!(idle.to_timer().is_none() && total.to_timer().is_some());
     }
 
     proptest! {

@@ -50,12 +50,20 @@ fn windows_of_another_phase_agree_by_their_kind() {
     assert_eq!(verdict("a.count", &sums, &windows("a.count", 4, &[5.0; 20])), explained);
     let lost = verdict("a.count", &sums, &windows("a.count", 4, &[4.0; 20]));
     assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
-    let levels = windows("stats.gauges.a", 0, &[1.0, 7.0, 3.0]);
+    let levels = windows("stats.gauges.a", 0, &[1.0, 7.0, 7.0, 7.0, 7.0, 3.0]);
     assert_eq!(
-        verdict("stats.gauges.a", &levels, &windows("stats.gauges.a", 4, &[2.0, 3.0, 3.0])),
+        verdict(
+            "stats.gauges.a",
+            &levels,
+            &windows("stats.gauges.a", 4, &[2.0, 7.0, 7.0, 7.0, 3.0, 3.0])
+        ),
         explained
     );
-    let other = verdict("stats.gauges.a", &levels, &windows("stats.gauges.a", 4, &[2.0, 4.0, 4.0]));
+    let other = verdict(
+        "stats.gauges.a",
+        &levels,
+        &windows("stats.gauges.a", 4, &[2.0, 7.0, 7.0, 7.0, 4.0, 4.0]),
+    );
     assert!(matches!(other, Verdict::Different(_)), "{other:?}");
     let timer = |phase, count: f64, mean: f64| {
         windows("t.count", phase, &[count; 20]) + &windows("t.mean", phase, &[mean; 20])
@@ -148,4 +156,43 @@ fn samples_that_moved_into_a_last_window_of_its_own_are_explained() {
         "a.count 5 10\na.count 6 20\na.count 1 26",
     );
     assert_eq!(explained, Verdict::Explained(KnownCause::OtherEnds));
+}
+
+fn uncovered(old: &str, new: &str) -> (usize, usize) {
+    let (old, new) = (recording(old), recording(new));
+    Judge::new(&old, &new, 1e-9).uncovered()
+}
+
+#[test]
+fn windows_that_one_daemon_lacks_are_counted() {
+    let all = windows("a.count", 0, &[5.0; 30]);
+    assert_eq!(uncovered(&all, &all), (0, 0));
+    assert_eq!(uncovered(&all, &windows("a.count", 0, &[5.0; 28])), (0, 0), "at the end of one");
+    assert_eq!(uncovered(&all, &windows("a.count", 0, &[5.0; 2])), (26, 0), "it has ended");
+    assert_eq!(uncovered("a 1 10\na 1 20", "a 1 1000\na 1 1010"), (2, 2), "at other times");
+}
+
+#[test]
+fn a_lost_window_and_a_lost_series_are_never_explained() {
+    let moved = |values: &[f64]| windows("b.count", 0, values);
+    let old = windows("a.count", 0, &[5.0; 10]) + &moved(&[5.0, 5.0, 5.0, 5.0]);
+    let mut lines: Vec<String> =
+        windows("a.count", 0, &[5.0; 10]).lines().map(|line| format!("{line}\n")).collect();
+    lines.remove(4);
+    let new = lines.concat() + &moved(&[5.0, 4.0, 6.0, 5.0]);
+    assert!(matches!(verdict("a.count", &old, &new), Verdict::Different(_)));
+    let few =
+        verdict("a.count", &windows("a.count", 0, &[1000.0; 3]), &windows("a.count", 4, &[1.0; 3]));
+    assert!(matches!(few, Verdict::Different(_)), "{few:?}");
+    let gauge = windows("stats.gauges.g", 0, &[4.0; 5]) + &windows("z", 0, &[1.0; 5]);
+    assert_eq!(verdict("stats.gauges.g", &gauge, &windows("z", 0, &[1.0; 5])), Verdict::OnlyOld);
+}
+
+#[test]
+fn a_moved_sample_of_another_timer_explains_no_statistic() {
+    let moved = |values: &[f64]| windows("b.count", 0, values);
+    let timer = |mean: f64| windows("t.count", 0, &[3.0; 3]) + &windows("t.mean", 0, &[mean; 3]);
+    let (old, new) =
+        (timer(1.0) + &moved(&[5.0, 5.0, 5.0]), timer(700.0) + &moved(&[5.0, 4.0, 6.0]));
+    assert!(matches!(verdict("t.mean", &old, &new), Verdict::Different(_)));
 }
