@@ -44,10 +44,17 @@ class Flink:
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", self.conf,
         ])
         self.task_managers = [self._task_manager(n + 1) for n in range(task_managers)]
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        say(f"Flink at http://127.0.0.1:{self.rest}, {task_managers} TaskManagers")
+
+    def _start(self):
         for process in self._processes():
             process.start()
         wait_until("the TaskManagers", self._is_complete, 400)
-        say(f"Flink at http://127.0.0.1:{self.rest}, {task_managers} TaskManagers")
 
     def _processes(self):
         return [process for process in (self.zookeeper, self.job_manager, *self.task_managers) if process]

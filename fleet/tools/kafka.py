@@ -36,9 +36,13 @@ class ThreeBrokers:
         self.ports = [(free_port(), free_port()) for _ in range(3)]
         self.address = ",".join(f"127.0.0.1:{broker}" for broker, _ in self.ports)
         self.brokers = [self._broker(folder, n) for n in range(3)]
-        for broker in self.brokers:
-            broker.start()
-        wait_until("the brokers", lambda: len(self._metadata().brokers) == 3, 180)
+        try:
+            for broker in self.brokers:
+                broker.start()
+            wait_until("the brokers", lambda: len(self._metadata().brokers) == 3, 180)
+        except BaseException:
+            self.stop()
+            raise
         say(f"three brokers at {self.address}")
 
     def _metadata(self):
