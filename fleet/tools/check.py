@@ -59,9 +59,9 @@ def settle(run):
         load.stop()
     last = (int(time.time()) // 60 + 1) * 60
     wait_until("the end of the last window", lambda: time.time() > last + 5, 90)
-    wait_until("the delivery of everything", lambda: all(host.settled() for host in run.hosts), 120)
+    wait_until("the delivery of everything", lambda: all(host.settled() for host in run.hosts), 300)
     results, inputs = run.everything.add(Results(run.brokers)), run.everything.add(Inputs(run.brokers))
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         results.update(5)
         inputs.update(1)

@@ -79,8 +79,10 @@ class Flink:
             "execution.checkpointing.timeout": "60 s", "execution.checkpointing.tolerable-failed-checkpoints": 100,
             "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 1000,
             "restart-strategy.fixed-delay.delay": "1 s",
-            # The defaults of 50 s suit larger clusters.
-            "heartbeat.interval": 2000, "heartbeat.timeout": 10000,
+            # A busy machine may need longer to start a JVM than the defaults of 10 s and 1 min.
+            "pekko.startup-timeout": "180 s", "pekko.ask.timeout": "60 s", "client.timeout": "300 s",
+            # The default of 50 s suits larger clusters.
+            "heartbeat.interval": 2000, "heartbeat.timeout": 25000,
             "io.tmp.dirs": self.folder, "parallelism.default": 2,
         }
         if self.ha:
@@ -88,7 +90,7 @@ class Flink:
                 "high-availability.type": "zookeeper",
                 "high-availability.zookeeper.quorum": f"127.0.0.1:{self.zookeeper_port}",
                 "high-availability.storageDir": f"file://{self.folder}/ha",
-                "high-availability.zookeeper.client.session-timeout": 10000,
+                "high-availability.zookeeper.client.session-timeout": 25000,
             }
         with open(os.path.join(self.conf, "config.yaml"), "w") as out:
             out.writelines(f"{key}: {value}\n" for key, value in options.items())

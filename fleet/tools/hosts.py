@@ -17,6 +17,8 @@ SETS = ["rpc.callers", "rpc.objects"]
 OBJECTS = 20
 # Messages for each request.
 MESSAGES = 4 + OBJECTS
+# Seconds without load before the end of a window.
+PAUSE = 4
 
 
 class Host:
@@ -81,7 +83,7 @@ forwarders:
 class Load(threading.Thread):
     """Sends requests of two services to a host, and keeps every sample in memory to compare with.
 
-    It pauses at the ends of windows, so that the window of each sample is known.
+    It pauses at the ends of windows, so that the window of each sample is known even if tallyd is slow to read it.
     """
 
     def __init__(self, host, seed, per_second=100, interval=10):
@@ -100,7 +102,7 @@ class Load(threading.Thread):
         following = time.monotonic()
         while not self.ended.is_set():
             now = time.time()
-            if 1 <= now % self.interval <= self.interval - 1.5 and not self.pause.is_set():
+            if 1 <= now % self.interval <= self.interval - PAUSE and not self.pause.is_set():
                 window = (int(now) // self.interval + 1) * self.interval
                 for _ in range(round(self.per_second * step)):
                     self.request(window)

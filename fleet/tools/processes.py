@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 
+# Added to the niceness of this program.
+NICE = os.environ.get("FLEET_NICE", "5")
+
 
 def say(text):
     print(f"fleet: {text}", file=sys.stderr, flush=True)
@@ -42,7 +45,7 @@ class Process:
         with open(self.log, "ab") as out:
             # A session of its own: Ctrl-C in the terminal ends this program, which then ends the others.
             self.child = subprocess.Popen(
-                ["nice", "-n", "5", *self.command],
+                ["nice", "-n", NICE, *self.command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.env, start_new_session=True,
             )
         return self
