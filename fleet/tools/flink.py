@@ -18,6 +18,8 @@ OPENS = [
                     "java.time", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
                     "java.util.concurrent.locks")
 ]
+# Flink 2.2's own option, pekko.startup-timeout, sets a key that Pekko does not read: it stays at 10 s.
+STARTUP = "-Dpekko.remote.classic.startup-timeout=180s"
 LOG4J = """rootLogger.level = INFO
 rootLogger.appenderRef.console.ref = console
 appender.console.name = console
@@ -40,8 +42,8 @@ class Flink:
         self._configure()
         self.zookeeper = self._zookeeper() if ha else None
         self.job_manager = self._process("JobManager", "jobmanager", [
-            "-Xmx448m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC", *OPENS, *self._logging(), "-cp", LIB,
-            "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", self.conf,
+            "-Xmx448m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC", *OPENS, *self._logging(), STARTUP,
+            "-cp", LIB, "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", self.conf,
         ])
         self.task_managers = [self._task_manager(n + 1) for n in range(task_managers)]
         try:
@@ -79,8 +81,8 @@ class Flink:
             "execution.checkpointing.timeout": "60 s", "execution.checkpointing.tolerable-failed-checkpoints": 100,
             "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 1000,
             "restart-strategy.fixed-delay.delay": "1 s",
-            # A busy machine may need longer to start a JVM than the defaults of 10 s and 1 min.
-            "pekko.startup-timeout": "180 s", "pekko.ask.timeout": "60 s", "client.timeout": "300 s",
+            # A busy machine may need longer than the defaults of 10 s and 1 min.
+            "pekko.ask.timeout": "60 s", "client.timeout": "300 s",
             # The default of 50 s suits larger clusters.
             "heartbeat.interval": 2000, "heartbeat.timeout": 25000,
             "io.tmp.dirs": self.folder, "parallelism.default": 2,
@@ -116,7 +118,7 @@ class Flink:
     def _task_manager(self, n):
         jvm, dynamic = self._task_manager_options()
         return self._process(f"TaskManager {n}", f"taskmanager{n}", [
-            *jvm, "-XX:+UseSerialGC", *OPENS, *self._logging(), "-cp", LIB,
+            *jvm, "-XX:+UseSerialGC", *OPENS, *self._logging(), STARTUP, "-cp", LIB,
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", self.conf,
             *dynamic, "-D", f"taskmanager.resource-id=tm{n}",
         ])
