@@ -89,8 +89,10 @@ public final class FleetJob {
         FleetConfig.Time time = config.time();
         long delay = time.delay().toMillis();
         long idleAfter = time.idleAfter().toMillis();
+        // Time goes on for so long if the job cannot reach the brokers: the records that wait there must not be late.
+        long longest = Math.min(config.longestWindow().toMillis(), time.grace().toMillis() / 2);
         WatermarkStrategy<Arrival> watermarks = WatermarkStrategy
-                .<Arrival>forGenerator(any -> new FleetWatermarks(delay, idleAfter, System::currentTimeMillis))
+                .<Arrival>forGenerator(any -> new FleetWatermarks(delay, idleAfter, longest, System::currentTimeMillis))
                 .withTimestampAssigner((arrival, any) -> Math.max(arrival.windowEnd - 1, 0));
         return environment.fromSource(source(config), watermarks, "records").uid("records");
     }

@@ -11,19 +11,23 @@ import org.apache.flink.api.common.eventtime.WatermarkOutput;
  * <p>While the job keeps up, time is the clock: a window is written {@code delay} after its end, and hosts that
  * do not report delay nothing. While the job is behind (it was stopped, or the brokers were), time is what the
  * records say, so that records that are only waiting in the topic are not late. A partition without records is
- * idle: the others then advance without it.
+ * idle: the others then advance without it. One that kept up holds nobody back, and is idle only after the windows
+ * of its last record ended: time would otherwise stop before the end of these windows when all hosts stop.
  */
 public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
     private final long delay;
     private final long idleAfter;
+    private final long idleAfterKeepingUp;
     private final LongSupplier clock;
 
     private long latestReference = Long.MIN_VALUE;
     private long latestArrival;
 
-    public FleetWatermarks(long delayMillis, long idleAfterMillis, LongSupplier clock) {
+    /** @param longestWindowMillis how long after a record its last window may end */
+    public FleetWatermarks(long delayMillis, long idleAfterMillis, long longestWindowMillis, LongSupplier clock) {
         this.delay = delayMillis;
         this.idleAfter = idleAfterMillis;
+        this.idleAfterKeepingUp = idleAfterMillis + delayMillis + longestWindowMillis;
         this.clock = clock;
         this.latestArrival = clock.getAsLong();
     }
@@ -39,7 +43,7 @@ public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
     @Override
     public void onPeriodicEmit(WatermarkOutput output) {
         long now = clock.getAsLong();
-        if (now - latestArrival > idleAfter) {
+        if (now - latestArrival > (keepsUp() ? idleAfterKeepingUp : idleAfter)) {
             output.markIdle();
         } else if (latestReference != Long.MIN_VALUE) {
             // A window's last millisecond is one before its end.
@@ -48,9 +52,12 @@ public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
     }
 
     private long time(long now) {
+        return keepsUp() ? Math.max(now, latestReference) : latestReference;
+    }
+
+    private boolean keepsUp() {
         // The latest record was at most this old when it was read. Spooled records do not count, because
         // they are older than the latest one.
-        boolean keepsUp = latestArrival - latestReference <= idleAfter;
-        return keepsUp ? Math.max(now, latestReference) : latestReference;
+        return latestReference != Long.MIN_VALUE && latestArrival - latestReference <= idleAfter;
     }
 }

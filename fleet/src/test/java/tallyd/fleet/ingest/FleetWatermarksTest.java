@@ -9,10 +9,11 @@ import org.junit.jupiter.api.Test;
 class FleetWatermarksTest {
     private static final long DELAY = 3_000;
     private static final long IDLE_AFTER = 30_000;
+    private static final long LONGEST = 60_000;
 
     private long now = 1_000_000;
     private final Output output = new Output();
-    private final FleetWatermarks watermarks = new FleetWatermarks(DELAY, IDLE_AFTER, () -> now);
+    private final FleetWatermarks watermarks = new FleetWatermarks(DELAY, IDLE_AFTER, LONGEST, () -> now);
 
     /** Keeps the last watermark. */
     private static final class Output implements WatermarkOutput {
@@ -87,10 +88,22 @@ class FleetWatermarksTest {
     }
 
     @Test
-    void theLastWindowOfAPartitionStillEnds() {
+    void theLongestWindowOfTheLastRecordEndsBeforeThePartitionIsIdle() {
         arrive(now, null);
-        now += IDLE_AFTER;
+        now += LONGEST + DELAY;
         watermarks.onPeriodicEmit(output);
         assertEquals(now - DELAY - 1, output.time);
+        assertEquals(false, output.idle);
+        now += IDLE_AFTER + 1;
+        watermarks.onPeriodicEmit(output);
+        assertEquals(true, output.idle);
+    }
+
+    @Test
+    void aPartitionThatIsBehindAndHasNoMoreRecordsDoesNotHoldTheOthersBack() {
+        arrive(now - 3_600_000, null);
+        now += IDLE_AFTER + 1;
+        watermarks.onPeriodicEmit(output);
+        assertEquals(true, output.idle);
     }
 }
