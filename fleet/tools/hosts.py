@@ -72,9 +72,13 @@ forwarders:
         return status["ledger"], status["forwarders"]["kafka"]
 
     def settled(self):
-        """Returns the number of flushed points, if each is delivered or on disk."""
+        """Returns the number of flushed points, if each is delivered or on disk.
+
+        Those that a restarted tallyd found on disk count too.
+        """
         _, kafka = self.ledger()
-        return kafka["flushed"] if kafka["delivered"] + kafka["spooled"] == kafka["flushed"] else None
+        known = kafka["flushed"] + kafka["recovered"]
+        return kafka["flushed"] if kafka["delivered"] + kafka["spooled"] == known else None
 
     def stop(self):
         self.process.stop()
