@@ -77,8 +77,10 @@ fn a_source_without_values_is_a_failure_with_advice() {
     let (status, _, stderr) = text(&output.unwrap());
     assert_eq!(status, 1);
     assert!(stderr.starts_with("/nonexistent: cannot be read"), "{stderr}");
-    let same = ["compare", "--old", "tcp://:1", "--new", "tcp://:1"];
-    assert_eq!(text(&tallyd().args(same).output().unwrap()).0, 2);
+    for (old, new) in [("tcp://:1", "tcp://:1"), ("tcp://:1", "/dev/null")] {
+        let args = ["compare", "--old", old, "--new", new];
+        assert_eq!(text(&tallyd().args(args).output().unwrap()).0, 2, "{old} {new}");
+    }
 }
 
 /// `tallyd compare` that listens at two free ports.

@@ -376,13 +376,24 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether samples near the end of a window are in the window after it with one of the daemons:
-    /// the sum of a series has other values in some windows, and the same total.
+    /// the sum of a series is sometimes larger with one daemon, sometimes with the other, and stays
+    /// close in total.
     fn finds_shift(&self) -> bool {
         self.old.series.iter().any(|(series, old)| {
             let Some(new) = self.new.series.get(series) else { return false };
             let (old, new) = (self.inside(old), self.inside(new));
-            self.has_moved(series, &old, &new) && self.totals_agree(series, &old, &new)
+            self.has_moved(series, &old, &new)
+                && (self.totals_agree(series, &old, &new)
+                    || self.goes_both_ways(series, &old, &new))
         })
+    }
+
+    fn goes_both_ways(&self, series: &str, old: &Values, new: &Values) -> bool {
+        let differences = old.iter().filter_map(|(end, old)| Some(old - new.get(end)?));
+        let (more, less) = differences.fold((false, false), |(more, less), difference| {
+            (more || difference > 0.0, less || difference < 0.0)
+        });
+        more && less && ValueKind::of(series) == ValueKind::Sum && self.sums_agree(old, new)
     }
 }
 

@@ -50,6 +50,9 @@ enum CompareError {
     /// Both sources are the same address.
     #[error("--old and --new are the same source: give each daemon a port of its own")]
     Same,
+    /// One source is read at once, the other in the future.
+    #[error("one source is an address and the other is not: they would have no time in common")]
+    Mixed,
     /// The system refuses a thread or a signal handler.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
@@ -72,7 +75,7 @@ pub fn command(args: &CompareArgs) -> ExitCode {
         }
         Err(error) => {
             eprintln!("{error}");
-            let is_usage = matches!(error, CompareError::Same);
+            let is_usage = matches!(error, CompareError::Same | CompareError::Mixed);
             if is_usage { ExitCode::from(STATUS_USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -81,6 +84,9 @@ pub fn command(args: &CompareArgs) -> ExitCode {
 fn run(args: &CompareArgs) -> Result<bool, CompareError> {
     if args.old == args.new && !matches!(args.old, CompareSource::File(_)) {
         return Err(CompareError::Same);
+    }
+    if args.old.is_live() != args.new.is_live() {
+        return Err(CompareError::Mixed);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (old, new) = runtime.map_err(CompareError::Start)?.block_on(record(args))?;

@@ -48,6 +48,14 @@ pub enum CompareSource {
     },
 }
 
+impl CompareSource {
+    /// Whether it is what a daemon sends from now on, as opposed to what it has written.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Udp(_))
+    }
+}
+
 impl FromStr for CompareSource {
     type Err = String;
 
@@ -88,6 +96,7 @@ mod tests {
         let source = |text: &str| text.parse::<CompareSource>();
         assert_eq!(source("out/a.txt"), Ok(CompareSource::File("out/a.txt".into())));
         assert_eq!(source("tcp://:2103"), Ok(CompareSource::Tcp(":2103".to_owned())));
+        assert!(source("tcp://:2103").unwrap().is_live() && !source("a").unwrap().is_live());
         let (brokers, topic) = ("a:1,b:2".to_owned(), "metrics".to_owned());
         assert_eq!(source("kafka://a:1,b:2/metrics"), Ok(CompareSource::Kafka { brokers, topic }));
         for wrong in ["kafka://a:1", "kafka:///t", "http://a:1"] {

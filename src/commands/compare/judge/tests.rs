@@ -196,3 +196,12 @@ fn a_moved_sample_of_another_timer_explains_no_statistic() {
         (timer(1.0) + &moved(&[5.0, 5.0, 5.0]), timer(700.0) + &moved(&[5.0, 4.0, 6.0]));
     assert!(matches!(verdict("t.mean", &old, &new), Verdict::Different(_)));
 }
+
+#[test]
+fn sums_that_are_larger_now_here_now_there_show_that_samples_move() {
+    let old = windows("a.count", 0, &[100.0, 100.0, 100.0, 100.0]);
+    let explained = verdict("a.count", &old, &windows("a.count", 0, &[98.0, 103.0, 99.0, 102.0]));
+    assert_eq!(explained, Verdict::Explained(KnownCause::OtherEnds));
+    let lost = verdict("a.count", &old, &windows("a.count", 0, &[98.0, 99.0, 99.0, 98.0]));
+    assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
+}
