@@ -17,7 +17,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::Access;
 use thiserror::Error;
 
 use super::disk::{Disk, DiskEntry, EntryKind, RealDisk, exists, remove_if_present};
@@ -39,8 +38,8 @@ pub fn usable(folder: &Path) -> io::Result<()> {
     if !there.metadata()?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)?;
-    // Only an attempt shows a file system without new files, such as /proc or a full one.
+    // Permissions are not enough: only an attempt shows a file system without new files, such as
+    // /proc or a full one.
     let trial = there.join(format!(".tallyd-check-{}", std::process::id()));
     fs::create_dir(&trial)?;
     fs::remove_dir(&trial)

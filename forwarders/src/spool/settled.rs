@@ -94,6 +94,7 @@ mod tests {
         let mut bytes = encode([files()[0]]);
         bytes.extend(encode([files()[1]]));
         assert_eq!(decode(&bytes), files());
+        assert_eq!(inodes(&bytes), files().map(|file| (file.name, file.inode)));
     }
 
     #[test]

@@ -74,3 +74,22 @@ pub(crate) struct RefusedPoints {
     /// The points for each reason, as indexes into the snapshot. Each reason gets its own file.
     pub(crate) points: BTreeMap<&'static str, PointRanges>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_files_are_those_to_remove_and_then_those_to_set_aside() {
+        let file = |seq| FileName { seq, start_ms: 1, points: 1, bytes: 1 };
+        let aside = |seq| (file(seq), "corrupt");
+        let mut files = DiscardedFiles {
+            remove: vec![file(1), file(2)],
+            set_aside: vec![aside(3), aside(4), aside(5)],
+        };
+        let first = DiscardedFiles { remove: vec![file(1), file(2)], set_aside: vec![aside(3)] };
+        assert_eq!(files.take_first(3), first);
+        assert_eq!((files.len(), files.take_first(1).set_aside), (2, vec![aside(4)]));
+        assert_eq!((files.take_first(9).set_aside, files.is_empty()), (vec![aside(5)], true));
+    }
+}

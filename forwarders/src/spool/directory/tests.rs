@@ -1,6 +1,7 @@
-//! Tests of a spool folder on the disk of this host. `crashes` uses a simulated disk.
+//! Tests of a spool folder on the disk of this host. `crashes` and `faults` use a simulated disk.
 
 mod crashes;
+mod faults;
 mod hostile;
 
 use std::fs::{self, File};
