@@ -219,6 +219,10 @@ impl ForwarderStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::forwarder::SendError;
+    use crate::delivery::payload::Batch;
+    use async_trait::async_trait;
+    use model::Snapshot;
 
     #[test]
     fn a_count_of_the_forwarder_continues_when_another_one_replaces_it() {
@@ -232,5 +236,89 @@ mod tests {
         assert_eq!(count.get(), Some(8));
         count.continue_with(None);
         assert_eq!(count.get(), None);
+    }
+
+    /// Has all counts; each one differs from the others.
+    struct Counting([Arc<AtomicU64>; 5]);
+
+    impl Counting {
+        fn from(first: u64) -> Self {
+            Self([0, 1, 2, 3, 4].map(|more| Arc::new(AtomicU64::new(first + more))))
+        }
+    }
+
+    #[async_trait]
+    impl Forwarder for Counting {
+        fn encode(&mut self, _snapshot: &Snapshot, _batch: &mut Batch) {}
+
+        async fn send(&mut self, _batch: &mut Batch) -> Result<(), SendError> {
+            Ok(())
+        }
+
+        fn refused_connections(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[0]))
+        }
+
+        fn accept_errors(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[1]))
+        }
+
+        fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[2]))
+        }
+
+        fn reduced_histograms(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[3]))
+        }
+
+        fn held_totals(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[4]))
+        }
+    }
+
+    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 5] {
+        let counts = stats.counts();
+        [
+            counts.refused_connections,
+            counts.accept_errors,
+            counts.failed_fetches,
+            counts.reduced_histograms,
+            counts.held_totals,
+        ]
+        .map(Option::unwrap)
+    }
+
+    #[test]
+    fn all_counts_of_a_forwarder_continue_but_the_totals_it_holds_at_the_moment() {
+        let stats = ForwarderStats::new(&Counting::from(1));
+        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5]);
+        stats.continue_with(&Counting::from(10));
+        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14]);
+    }
+
+    #[test]
+    fn the_folder_of_a_spool_is_shown_with_its_counts() {
+        let stats = ForwarderStats::default();
+        assert_eq!(stats.counts().spool, None);
+        stats.set_spool_folder(Path::new("/spool/kafka"));
+        stats.note_spool_failure("no space".into());
+        let spool = stats.counts().spool.unwrap();
+        assert_eq!(spool.folder, Path::new("/spool/kafka"));
+        assert_eq!((spool.failures, spool.degraded.as_deref()), (1, Some("no space")));
+    }
+
+    #[test]
+    fn a_refusal_is_the_latest_error_and_only_delivered_points_are_a_success() {
+        let stats = ForwarderStats::default();
+        let mut batch = Batch::default();
+        (0..2).for_each(|_| batch.push(1, |_| (), |_| ()));
+        batch.refused(0, reason::REFUSED, "too old");
+        stats.note_settled(&batch.take_settled());
+        let counts = stats.counts();
+        assert_eq!(counts.last_error.unwrap().1, "too old");
+        assert!(counts.last_success.is_none());
+        batch.delivered(1);
+        stats.note_settled(&batch.take_settled());
+        assert!(stats.counts().last_success.is_some());
     }
 }

@@ -171,3 +171,67 @@ async fn before(deadline: &mut watch::Receiver<Option<Instant>>, margin: Duratio
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::forwarder::SendError;
+    use crate::delivery::payload::Batch;
+    use async_trait::async_trait;
+    use model::Snapshot;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_margin_before_a_deadline_is_at_most_half_of_the_time() {
+        for (time_ms, margin_ms, waits_ms) in
+            [(10_000, 1_000, 9_000), (1_000, 1_000, 500), (1_000, 0, 1_000), (0, 1_000, 0)]
+        {
+            let began = Instant::now();
+            let time = Duration::from_millis(time_ms);
+            let (_sender, mut deadline) = watch::channel(Some(began + time));
+            before(&mut deadline, Duration::from_millis(margin_ms)).await;
+            assert_eq!(began.elapsed(), Duration::from_millis(waits_ms), "{time_ms} {margin_ms}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_may_be_announced_later_or_never() {
+        let (sender, mut deadline) = watch::channel(None);
+        let began = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send_replace(Some(began + Duration::from_secs(3)));
+        });
+        before(&mut deadline, Duration::ZERO).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+        let mut never = watch::channel(None).1;
+        let hour = Duration::from_secs(3_600);
+        let waited = tokio::time::timeout(hour, before(&mut never, Duration::ZERO)).await;
+        assert!(waited.is_err());
+    }
+
+    struct Totals;
+
+    #[async_trait]
+    impl Forwarder for Totals {
+        fn encode(&mut self, _snapshot: &Snapshot, _batch: &mut Batch) {}
+
+        async fn send(&mut self, _batch: &mut Batch) -> Result<(), SendError> {
+            Ok(())
+        }
+
+        fn save_state(&self, batch: &Batch, max: u64) -> Option<SavedState> {
+            Some(SavedState { bytes: b"totals".to_vec(), left_out: batch.points() + max })
+        }
+    }
+
+    #[test]
+    fn an_ended_forwarder_has_its_name_and_its_state() {
+        let forwarder = Box::new(Totals);
+        let mut parts = WindowParts::default();
+        parts.batch().push(3, |_| (), |_| ());
+        let mut ended = EndedForwarder { name: "page".into(), forwarder, parts };
+        assert_eq!(ended.name(), "page");
+        let state = SavedState { bytes: b"totals".to_vec(), left_out: 10 };
+        assert_eq!(ended.save_state(7), Some(state));
+    }
+}

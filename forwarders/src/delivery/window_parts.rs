@@ -131,3 +131,69 @@ impl WindowParts {
         Some(PartOutcome { settled, left, is_done })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::forwarder::SendError;
+    use async_trait::async_trait;
+    use model::testing::snapshot_of_counters;
+
+    struct Any {
+        wants_whole: bool,
+    }
+
+    #[async_trait]
+    impl Forwarder for Any {
+        fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+            batch.push(snapshot.points.len() as u64, |_| (), |_| ());
+        }
+
+        async fn send(&mut self, _batch: &mut Batch) -> Result<(), SendError> {
+            Ok(())
+        }
+
+        fn wants_whole_window(&self, _window: &Snapshot) -> bool {
+            self.wants_whole
+        }
+    }
+
+    /// The number of points in each part of a window.
+    fn parts(points: usize, wants_whole: bool) -> Vec<u64> {
+        let (mut parts, mut sizes) = (WindowParts::default(), Vec::new());
+        parts.begin(Arc::new(snapshot_of_counters(points)));
+        while parts.encode_next(&mut Any { wants_whole }) {
+            sizes.push(parts.batch().points());
+            parts.finish_part();
+        }
+        sizes
+    }
+
+    #[test]
+    fn only_a_large_window_that_is_not_needed_as_a_whole_is_divided() {
+        let most = PART_POINTS as u64;
+        for wants_whole in [false, true] {
+            assert_eq!(parts(0, wants_whole), [0]);
+            assert_eq!(parts(PART_POINTS, wants_whole), [most]);
+        }
+        assert_eq!(parts(2 * PART_POINTS + 1, false), [most, most, 1]);
+        assert_eq!(parts(2 * PART_POINTS + 1, true), [2 * most + 1]);
+    }
+
+    #[test]
+    fn points_are_pending_until_the_part_is_settled_or_discarded() {
+        let mut parts = WindowParts::default();
+        assert!(!parts.has_pending());
+        parts.begin(Arc::new(snapshot_of_counters(2)));
+        assert!(!parts.has_pending(), "nothing is encoded");
+        parts.encode_next(&mut Any { wants_whole: false });
+        assert!(parts.has_pending());
+        parts.batch().all_delivered();
+        assert!(!parts.has_pending());
+        parts.batch().clear();
+        parts.batch().push(1, |_| (), |_| ());
+        assert!(parts.has_pending());
+        parts.finish_part();
+        assert!(!parts.has_pending(), "the batch is of no window");
+    }
+}

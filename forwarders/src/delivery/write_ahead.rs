@@ -92,8 +92,11 @@ mod tests {
         let waiting = Arc::new(Notify::new());
         let first = GateTicket::first(vec![Arc::clone(&waiting)]);
         let (second, gate) = (first.another(), Arc::clone(first.gate()));
+        assert_eq!(format!("{gate:?}"), "WriteAheadGate { unwritten: 2 }");
         drop(first);
         assert!(!gate.is_open());
+        let wake = tokio::time::timeout(Duration::from_millis(1), waiting.notified());
+        assert!(wake.await.is_err());
         drop(second);
         assert!(gate.is_open());
         waiting.notified().await;

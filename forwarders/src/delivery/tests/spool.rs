@@ -603,6 +603,27 @@ fn removed_files_are_detected_and_counted_including_the_one_in_flight() {
 }
 
 #[test]
+fn a_file_that_is_removed_right_before_it_is_read_was_not_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (peer, spool) =
+        (Peer::new(Mode::Down), SpoolConfig { order: SpoolOrder::Oldest, ..Default::default() });
+    let run = Run::start(folder.path(), &peer, small(spool.clone()));
+    (0..2).for_each(|window| run.push(now_ms() + window, 2));
+    run.wait();
+    run.stop();
+    let run = Run::start_open(folder.path(), &peer, small(spool));
+    fs::remove_file(&files(folder.path())[1]).unwrap();
+    peer.is(Mode::Up);
+    // Before the next check for removed files.
+    run.runtime.block_on(async { sleep(Duration::from_secs(5)).await });
+    let counts = run.check();
+    assert_eq!((counts.delivered, counts.spooled), (2, 0));
+    assert_eq!(counts.dropped, BTreeMap::from([(reason::REMOVED, 2)]));
+    run.stop();
+    assert!(quarantine(folder.path()).is_empty());
+}
+
+#[test]
 fn a_file_that_is_removed_right_before_a_stop_is_not_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let peer = Peer::new(Mode::Half);

@@ -279,3 +279,60 @@ fn windows_of_an_earlier_run_are_unsynced_until_they_are_synced_in_the_backgroun
         assert_eq!(work(&mut backlog), if is_synced { "end" } else { "sync 1" });
     }
 }
+
+#[test]
+fn the_end_waits_for_a_record_whose_removal_has_ended() {
+    let mut backlog = with_debt();
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "remove 1");
+    backlog.removal_is_slow();
+    assert_eq!(work(&mut backlog), "record 1");
+    assert_eq!(work(&mut backlog), "wait", "the file is neither removed nor recorded");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert!(!backlog.has_debt());
+    assert_eq!(work(&mut backlog), "wait", "the record is a file that is being written");
+    backlog.record_ended(true);
+    assert_eq!(work(&mut backlog), "end");
+}
+
+#[test]
+fn the_end_waits_for_a_record_of_files_whose_removal_has_not_begun() {
+    let mut backlog = with_debt();
+    assert_eq!(work(&mut backlog), "remove 1");
+    backlog.removal_is_slow();
+    make_room(&mut backlog, 200);
+    backlog.end_delivery();
+    assert!(work(&mut backlog).starts_with("record"));
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert_eq!((backlog.has_debt(), work(&mut backlog).as_str()), (true, "wait"));
+    backlog.record_ended(true);
+    assert_eq!((backlog.has_debt(), work(&mut backlog).as_str()), (false, "end"));
+}
+
+#[test]
+fn the_last_writes_do_not_wait_for_the_end_of_a_pause() {
+    let mut backlog = Backlog::new(&limits(), true);
+    [open, push_3, push_4, write_fails].into_iter().for_each(|step: Step| step(&mut backlog));
+    assert!(matches!(backlog.next_spool_work(false), SpoolWork::Wait));
+    backlog.end_delivery();
+    assert!(!backlog.has_failed_writes());
+    assert!(matches!(backlog.next_spool_work(false), SpoolWork::Write(_)));
+    backlog.write_of_failed(0, None);
+    assert!(backlog.has_failed_writes());
+    backlog.removal_may_help();
+    assert!(!backlog.has_failed_writes());
+}
+
+#[test]
+fn the_spool_is_tight_if_a_file_exceeds_a_limit_with_those_that_are_left_to_remove() {
+    let mut backlog = Backlog::new(&limits(), true);
+    open_with_2(&mut backlog);
+    next(&mut backlog);
+    settle(&mut backlog, 1, &[]);
+    assert!(backlog.has_debt());
+    assert!(!backlog.is_tight(600));
+    assert!(backlog.is_tight(601));
+    remove(&mut backlog);
+    assert!(!backlog.is_tight(800));
+    assert!(backlog.is_tight(801));
+}
