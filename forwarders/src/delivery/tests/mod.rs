@@ -4,6 +4,7 @@ mod defaults;
 mod delivery;
 mod log;
 mod reload;
+mod sockets;
 mod spool;
 mod spool_trouble;
 mod timing;
