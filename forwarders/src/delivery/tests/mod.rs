@@ -6,5 +6,6 @@ mod log;
 mod reload;
 mod sockets;
 mod spool;
+mod spool_bounds;
 mod spool_trouble;
 mod timing;

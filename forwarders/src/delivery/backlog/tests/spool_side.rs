@@ -379,3 +379,28 @@ fn windows_without_points_are_delivered_unless_the_destination_is_behind() {
         ],
     );
 }
+
+#[test]
+fn files_that_another_one_replaced_are_removed_and_counted() {
+    let mut backlog = Backlog::new(&limits(), true);
+    let replaced = vec![file(6, 3), file(7, 3)];
+    let found = FoundWindows { first_seq: 8, replaced, ..FoundWindows::default() };
+    backlog.opened(&found);
+    let usage = backlog.spool_usage().unwrap();
+    assert_eq!((usage.replaced, usage.files, usage.bytes), (2, 2, 400));
+    let Some(DebtStep::Remove(files)) = backlog.next_debt_step(true) else { panic!() };
+    assert_eq!(files.remove, [file(6, 3), file(7, 3)]);
+}
+
+#[test]
+fn refused_points_get_the_new_number_of_their_window_when_the_folder_is_opened() {
+    let mut backlog = Backlog::new(&limits(), true);
+    // The second window is fresh, so it does not wait for the folder.
+    [push_3, push_4, next].into_iter().for_each(|step: Step| step(&mut backlog));
+    settle(&mut backlog, 2, &[(reason::REFUSED, 2)]);
+    backlog.opened(&FoundWindows { first_seq: 10, ..FoundWindows::default() });
+    match backlog.next_spool_work(true) {
+        SpoolWork::Quarantine(refused) => assert_eq!(refused.seq, 11),
+        other => panic!("{other:?}"),
+    }
+}
