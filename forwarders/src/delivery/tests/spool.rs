@@ -607,7 +607,7 @@ fn a_file_that_is_removed_right_before_it_is_read_was_not_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (peer, spool) =
         (Peer::new(Mode::Down), SpoolConfig { order: SpoolOrder::Oldest, ..Default::default() });
-    let run = Run::start(folder.path(), &peer, small(spool.clone()));
+    let run = Run::start(folder.path(), &peer, small(spool));
     (0..2).for_each(|window| run.push(now_ms() + window, 2));
     run.wait();
     run.stop();
