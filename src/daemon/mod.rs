@@ -102,9 +102,11 @@ async fn run_until_end(
         version = env!("CARGO_PKG_VERSION"),
         config = if file.is_file { file.source.name() } else { "built-in defaults" },
         %interval,
-        once,
         "starting"
     );
+    if once {
+        info!("running for one window, which goes to standard output only");
+    }
     log_warnings(&file);
     let limit = file.config.shutdown_timeout.get();
     let running_config = Arc::new(RunningConfig::new(config, instance, Arc::new(file)));
