@@ -238,9 +238,12 @@ impl<'a> Judge<'a> {
         }
         // The first and the last window may be shorter than the interval, of one daemon only.
         let has_inner_windows = old.len().min(new.len()) > 2;
-        let is_cut =
-            kind == ValueKind::Rate && has_inner_windows && self.counts_agree(series) == Some(true);
-        if is_cut && unequal.iter().all(|end| self.is_edge(*end)) {
+        let is_cut = match kind {
+            ValueKind::Rate => self.counts_agree(series) == Some(true),
+            ValueKind::Statistic => self.may_shift && is_set(series),
+            _ => false,
+        };
+        if is_cut && has_inner_windows && unequal.iter().all(|end| self.is_edge(*end)) {
             return Some(KnownCause::Edge);
         }
         // Only pystatsd wrote running totals, in a field that does not tell the kind.
@@ -286,7 +289,7 @@ impl<'a> Judge<'a> {
             ValueKind::Rate => {
                 self.counts_agree(series).unwrap_or_else(|| self.rates_agree(old, new))
             }
-            ValueKind::Level => self.levels_agree(old, new),
+            ValueKind::Level => self.levels_agree(series, old, new),
             ValueKind::Statistic => self.samples_moved(series),
             ValueKind::Unknown => {
                 self.sums_agree(old, new)
@@ -328,10 +331,10 @@ impl<'a> Judge<'a> {
     /// Whether samples of the same timer are in other windows, and none is missing. Nothing is known of
     /// the members of a set, except that windows of another phase have others.
     fn samples_moved(&self, series: &str) -> bool {
-        let count = sibling(series, "count");
-        if count == series {
+        if is_set(series) {
             return !self.is_aligned;
         }
+        let count = sibling(series, "count");
         let (old, new) = (self.old.series.get(&count), self.new.series.get(&count));
         let (Some(old), Some(new)) = (old, new) else { return false };
         let (old, new) = (self.inside(old), self.inside(new));
@@ -352,15 +355,35 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether the last level of one is among the last two of the other, which may have one window
-    /// less.
-    fn levels_agree(&self, old: &Values, new: &Values) -> bool {
+    /// less; or, for a level that always changes, whether each lies between levels of the other around
+    /// that time.
+    fn levels_agree(&self, series: &str, old: &Values, new: &Values) -> bool {
         let last =
             |values: &Values| -> Vec<f64> { values.values().rev().take(2).copied().collect() };
-        let (old, new) = (last(old), last(new));
+        let (last_old, last_new) = (last(old), last(new));
         let has = |levels: &[f64], level: Option<&f64>| {
             level.is_some_and(|level| levels.iter().any(|one| self.is_equal(*one, *level)))
         };
-        has(&new, old.first()) || has(&old, new.first())
+        let all = |recording: &'a RecordedOutput| recording.series.get(series);
+        has(&last_new, last_old.first())
+            || has(&last_old, last_new.first())
+            || all(self.new).is_some_and(|new| self.lies_between(old, new))
+                && all(self.old).is_some_and(|old| self.lies_between(new, old))
+    }
+
+    /// Whether each value is neither smaller nor larger than all values of the other daemon that are
+    /// at most a window away; values before the other's first or after its last one do not count.
+    fn lies_between(&self, values: &Values, others: &Values) -> bool {
+        let near = self.old_windows.interval_ms.max(self.new_windows.interval_ms) + self.slack_ms;
+        let edges = others.keys().next().zip(others.keys().next_back());
+        let Some((first, last)) = edges else { return false };
+        let is_inside = |at: i64| at - self.slack_ms > *first && at + self.slack_ms < *last;
+        let mut inner = values.iter().filter(|(at, _)| is_inside(**at)).peekable();
+        inner.peek().is_some()
+            && inner.all(|(at, value)| {
+                let around = || others.range(at - near..=at + near).map(|(_, other)| *other);
+                around().any(|other| other >= *value) && around().any(|other| other <= *value)
+            })
     }
 
     /// Whether the counts of the same counter or timer agree; `None` without another series that
@@ -415,6 +438,11 @@ const SLACK_MS: i64 = 1_500;
 const WINDOWS_MIN: usize = 4;
 /// Windows that only one daemon may have at the start or at the end.
 const EDGE_WINDOWS_MAX: usize = 2;
+
+/// Whether a statistic is the number of members of a set: no other series counts them.
+fn is_set(series: &str) -> bool {
+    sibling(series, "count") == series
+}
 
 /// Whether a value stands for no samples: a zero, or the level of the window before.
 fn is_idle(kind: ValueKind, values: &Values, end: i64) -> bool {

@@ -205,3 +205,13 @@ fn sums_that_are_larger_now_here_now_there_show_that_samples_move() {
     let lost = verdict("a.count", &old, &windows("a.count", 0, &[98.0, 99.0, 99.0, 98.0]));
     assert!(matches!(lost, Verdict::Different(_)), "{lost:?}");
 }
+
+#[test]
+fn levels_that_always_change_lie_between_the_other_levels_around_that_time() {
+    let old = windows("stats.gauges.g", 0, &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+    let later = windows("stats.gauges.g", 4, &[14.0, 24.0, 34.0, 44.0, 54.0, 64.0]);
+    let explained = Verdict::Explained(KnownCause::OtherEnds);
+    assert_eq!(verdict("stats.gauges.g", &old, &later), explained);
+    let other = windows("stats.gauges.g", 4, &[14.0, 24.0, 99.0, 44.0, 54.0, 64.0]);
+    assert!(matches!(verdict("stats.gauges.g", &old, &other), Verdict::Different(_)));
+}
