@@ -332,7 +332,8 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
         "interval: 200ms\nbind_port: 0\n\
          listeners:\n\
          - {{ transport: tcp, address: \"127.0.0.1:0\" }}\n\
-         - {{ transport: udp, address: \"127.0.0.1:0\", allow: [192.0.2.1] }}\n\
+         - {{ transport: udp, address: \"127.0.0.1:0\", allow: [192.0.2.1], \
+         mirror: [\"udp://127.0.0.1:1\"] }}\n\
          kamailio: [{{ endpoint: \"{}\", interval: 200ms, tags: {{ node: edge-1 }}, methods: [default, no.such] }}]\n\
          forwarders:\n  graphite: {{ address: \"127.0.0.1:1\", delivery: {{ queue: {{ max_points: 1 }}, \
          spool: {{ max_files: 1 }} }} }}\n  prometheus: {{ listen: \"127.0.0.1:0\", \
