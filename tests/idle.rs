@@ -282,7 +282,7 @@ fn points_of_idle_series_wait_on_disk_like_any_others() {
             ),
         )
     };
-    // Nobody listens at this address.
+    // No program listens at this address.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let daemon = Daemon::start_in(folder, &config(&free.to_string()));
     send(&daemon, EACH_KIND);

@@ -93,7 +93,7 @@ pub struct IdleTimes {
     pub traces: Option<Span>,
 }
 
-/// The keys of a section, and what they mean there.
+/// The keys of a section, and their meaning there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleKeys<'a> {
     pub(crate) idle: Option<&'a IdleConfig>,

@@ -50,8 +50,8 @@ fn reaches(target: SocketAddr, own: SocketAddr) -> bool {
     target.port() == own.port() && is_reached
 }
 
-/// Whether this host has the address: then the system sends from it to itself. To bind the address does
-/// not tell, because a setting of the system allows that for every address.
+/// Whether this host has the address: then the system sends from it to itself. Binding it
+/// would prove nothing, because a setting of the system allows that for every address.
 fn is_of_this_host(ip: IpAddr) -> bool {
     let any: IpAddr =
         if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::config;
+use crate::config::{self, LoadError};
 use crate::daemon::logging::{LogHandle, LogOutput};
 use crate::process;
 use crate::runtime::running_config::RunningConfig;
@@ -84,19 +84,25 @@ async fn run_until_end(
     let instance = format!("{:016x}", random_id());
     let (path, id) = (config.clone(), instance.clone());
     // On another thread: it may take long, for example to resolve host names.
-    let loading = tokio::task::spawn_blocking(move || config::load_and_build(path.as_deref(), &id));
-    let (mut file, mut destinations) = tokio::select! {
+    let loading = tokio::task::spawn_blocking(move || {
+        let (mut file, destinations) = config::load_and_build(path.as_deref(), &id)?;
+        let (run_length, destinations) = match once {
+            true => for_one_window(&mut file, &id)?,
+            false => (RunLength::UntilStopped, destinations),
+        };
+        Ok::<_, LoadError>((file, run_length, destinations))
+    });
+    let (file, run_length, destinations) = tokio::select! {
         loaded = loading => loaded??,
         name = signals.stop() => {
             output.print(&format!("{name} while the configuration was read: stopped"));
             return Ok(());
         }
     };
-    let interval = file.config.interval;
-    let mut run_length = RunLength::UntilStopped;
-    if once {
-        (run_length, destinations) = for_one_window(&mut file, &instance)?;
-    }
+    let interval = match run_length {
+        RunLength::UntilStopped => file.config.interval,
+        RunLength::OneWindow(length) => length,
+    };
     let log = LogHandle::start(&file.config.log, output.clone());
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -114,7 +120,7 @@ async fn run_until_end(
     match start(starting, limit, &mut signals).await? {
         StartOutcome::Started(daemon) => match run_length {
             RunLength::UntilStopped => serve(*daemon, signals).await,
-            RunLength::OneWindow(length) => serve_for(*daemon, length, signals).await,
+            RunLength::OneWindow(length) => serve_for(*daemon, length.get(), signals).await,
         },
         StartOutcome::StartedToStop(daemon) => daemon.stop().await,
         StartOutcome::GivenUp => {}

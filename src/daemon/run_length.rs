@@ -1,7 +1,5 @@
 //! How long the daemon runs: until a signal stops it, or for one window (`tallyd run --once`).
 
-use std::time::Duration;
-
 use basics::units::Span;
 use forwarders::delivery::destination::Destination;
 use yaml::Spanned;
@@ -18,7 +16,7 @@ pub(super) enum RunLength {
     UntilStopped,
     /// For one interval from its start, which is one window, wherever the multiples of the interval
     /// are. It sends nothing and neither reads nor changes what another daemon keeps on disk.
-    OneWindow(Duration),
+    OneWindow(Span),
 }
 
 /// Changes the settings for a run of one window: its points go to standard output, in the format of the
@@ -33,7 +31,7 @@ pub(super) fn for_one_window(
 ) -> Result<(RunLength, Vec<Destination>), LoadError> {
     file.listeners.iter_mut().for_each(|listener| listener.endpoint.clear_mirror());
     let config = &mut file.config;
-    let length = std::mem::replace(&mut config.interval, ENDLESS).get();
+    let length = std::mem::replace(&mut config.interval, ENDLESS);
     config.debug_mode = false;
     let mut destinations = config.destinations(&file.source, instance)?;
     destinations.retain(|destination| destination.kind == "console");

@@ -3,7 +3,7 @@
 use super::recording::Values;
 
 /// Whether there is a moment to begin at, from which the running sums of both never contradict each
-/// other: what one has counted by the end of a window, the other has counted by the end of its next
+/// other: samples that one has counted by the end of a window, the other has counted by the end of its next
 /// window. Sums that drift apart by more than a window's samples do contradict each other, however
 /// little is lost in each window.
 pub(super) fn interleave(old: &Values, new: &Values, slack_ms: i64, tolerance: f64) -> bool {

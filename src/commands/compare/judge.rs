@@ -5,77 +5,15 @@ use std::collections::BTreeSet;
 use super::interleave::interleave;
 use super::kind::{ValueKind, sibling};
 use super::recording::{RecordedOutput, Values, WindowEnds};
+use super::verdict::{Difference, KnownCause, Verdict};
 
-/// A difference that does not mean that a value is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum KnownCause {
-    /// The windows end at different times, and the totals agree.
-    OtherEnds,
-    /// One daemon writes a value for a series without samples.
-    Idle,
-    /// A daemon's metrics about itself.
-    SelfMetrics,
-    /// Only one daemon has a window at the start or the end.
-    Edge,
-    /// The old daemon writes running totals.
-    RunningTotals,
-}
-
-impl KnownCause {
-    /// All causes.
-    pub(super) const ALL: [Self; 5] =
-        [Self::OtherEnds, Self::Idle, Self::SelfMetrics, Self::Edge, Self::RunningTotals];
-
-    /// The word in JSON.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::OtherEnds => "window_ends",
-            Self::Idle => "idle",
-            Self::SelfMetrics => "self_metrics",
-            Self::Edge => "edge",
-            Self::RunningTotals => "running_totals",
-        }
-    }
-
-    /// A sentence for operators.
-    pub(super) const fn sentence(self) -> &'static str {
-        match self {
-            Self::OtherEnds => {
-                "the windows of the daemons end at different times; the totals agree to within a window"
-            }
-            Self::Idle => "only one writes a value for a series without samples (see `idle`)",
-            Self::SelfMetrics => "metrics of a daemon about itself",
-            Self::Edge => "only one has a window at the start or the end of the comparison",
-            Self::RunningTotals => "old writes running totals, new the increments of each window",
-        }
-    }
-}
-
-/// The result for one series.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Verdict {
-    /// The values of all windows are equal.
-    Equal,
-    /// They differ for a known reason.
-    Explained(KnownCause),
-    /// They differ.
-    Different(Difference),
-    /// Only the old daemon wrote the series.
-    OnlyOld,
-    /// Only the new daemon wrote the series.
-    OnlyNew,
-}
-
-/// Unequal values of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Difference {
-    /// Number of windows that differ, and of windows compared.
-    pub(super) windows: (usize, usize),
-    /// The first window that differs: its end in Unix milliseconds, the old and the new value.
-    pub(super) first: (i64, Option<f64>, Option<f64>),
-    /// The sums of all values, old and new.
-    pub(super) totals: (f64, f64),
-}
+/// How far a timestamp in whole seconds may be from the end of its window, and a sample from the
+/// moment at which both daemons have received it.
+const SLACK_MS: i64 = 1_500;
+/// Least number of windows with different ends from which anything can be concluded.
+const WINDOWS_MIN: usize = 4;
+/// Windows that only one daemon may have at the start or at the end.
+const EDGE_WINDOWS_MAX: usize = 2;
 
 /// Compares the series of two recordings.
 pub(super) struct Judge<'a> {
@@ -104,7 +42,6 @@ impl<'a> Judge<'a> {
         let (new_first, new_last) = edges(&new_windows).unwrap_or_default();
         let range = (first.max(new_first), last.min(new_last));
         let is_aligned = are_aligned(&old_windows, &new_windows, range);
-        let may_shift = !is_aligned;
         let mut judge = Self {
             old,
             new,
@@ -113,10 +50,10 @@ impl<'a> Judge<'a> {
             range,
             slack_ms,
             is_aligned,
-            may_shift,
+            may_shift: !is_aligned,
             tolerance,
         };
-        judge.may_shift = judge.may_shift || judge.finds_shift();
+        judge.may_shift |= judge.finds_shift();
         judge
     }
 
@@ -148,9 +85,9 @@ impl<'a> Judge<'a> {
         match (self.old.series.get(series), self.new.series.get(series)) {
             (Some(old), Some(new)) => self.both(series, old, new),
             (Some(only), None) => self.single(series, only).unwrap_or(Verdict::OnlyOld),
-            (None, only) => {
-                only.and_then(|only| self.single(series, only)).unwrap_or(Verdict::OnlyNew)
-            }
+            (None, Some(only)) => self.single(series, only).unwrap_or(Verdict::OnlyNew),
+            // No caller asks for a series that neither has.
+            (None, None) => Verdict::Equal,
         }
     }
 
@@ -246,7 +183,7 @@ impl<'a> Judge<'a> {
         if is_cut && has_inner_windows && unequal.iter().all(|end| self.is_edge(*end)) {
             return Some(KnownCause::Edge);
         }
-        // Only pystatsd wrote running totals, in a field that does not tell the kind.
+        // Only pystatsd wrote running totals, in a field whose name does not show the kind.
         if kind != ValueKind::Unknown || !series.ends_with(" value") {
             return None;
         }
@@ -318,10 +255,14 @@ impl<'a> Judge<'a> {
         })
     }
 
+    /// The largest distance of the ends of two windows that are neighbours, in milliseconds.
+    fn window_away_ms(&self) -> i64 {
+        self.old_windows.interval_ms.max(self.new_windows.interval_ms) + self.slack_ms
+    }
+
     /// Whether each value has an equal one in a window of the other that is at most one away.
     fn follows(&self, values: &Values, others: &Values) -> bool {
-        let longest = self.old_windows.interval_ms.max(self.new_windows.interval_ms);
-        let near = longest + self.slack_ms;
+        let near = self.window_away_ms();
         values.iter().all(|(at, value)| {
             let mut window = others.range(at - near..=at + near);
             window.any(|(_, other)| self.is_equal(*value, *other))
@@ -374,7 +315,7 @@ impl<'a> Judge<'a> {
     /// Whether each value is neither smaller nor larger than all values of the other daemon that are
     /// at most a window away; values before the other's first or after its last one do not count.
     fn lies_between(&self, values: &Values, others: &Values) -> bool {
-        let near = self.old_windows.interval_ms.max(self.new_windows.interval_ms) + self.slack_ms;
+        let near = self.window_away_ms();
         let edges = others.keys().next().zip(others.keys().next_back());
         let Some((first, last)) = edges else { return false };
         let is_inside = |at: i64| at - self.slack_ms > *first && at + self.slack_ms < *last;
@@ -430,14 +371,6 @@ fn are_aligned(old: &WindowEnds, new: &WindowEnds, (from, to): (i64, i64)) -> bo
     old.interval_ms.min(new.interval_ms) * 2 > interval && ends.clone().all(is_multiple)
         || ends.clone().all(|end| *end == from)
 }
-
-/// How far a timestamp in whole seconds may be from the end of its window, and a sample from the
-/// moment at which both daemons have received it.
-const SLACK_MS: i64 = 1_500;
-/// Least number of windows with different ends from which anything can be concluded.
-const WINDOWS_MIN: usize = 4;
-/// Windows that only one daemon may have at the start or at the end.
-const EDGE_WINDOWS_MAX: usize = 2;
 
 /// Whether a statistic is the number of members of a set: no other series counts them.
 fn is_set(series: &str) -> bool {

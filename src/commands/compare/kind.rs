@@ -1,4 +1,4 @@
-//! What the values of a series mean, by its name.
+//! The meaning of a series' values, by its name.
 
 /// How the values of windows that end at different times relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) enum ValueKind {
     Level,
     /// A statistic of the values of a window: nothing but its bounds is the same.
     Statistic,
-    /// The name does not tell.
+    /// The name does not show it.
     Unknown,
 }
 

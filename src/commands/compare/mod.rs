@@ -13,6 +13,7 @@ mod report;
 mod text;
 #[cfg(feature = "kafka")]
 mod topic;
+mod verdict;
 
 use std::fs::File;
 use std::future::Future;

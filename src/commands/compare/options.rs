@@ -49,7 +49,7 @@ pub enum CompareSource {
 }
 
 impl CompareSource {
-    /// Whether it is what a daemon sends from now on, as opposed to what it has written.
+    /// Whether a daemon sends its values from now on. Other sources were written before.
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Udp(_))

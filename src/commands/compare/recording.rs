@@ -10,7 +10,7 @@ const VALUES_MAX: usize = 20_000_000;
 /// The values of one series by their time in Unix milliseconds.
 pub(super) type Values = BTreeMap<i64, f64>;
 
-/// What one daemon wrote.
+/// The output of one daemon.
 #[derive(Debug, Default)]
 pub(super) struct RecordedOutput {
     /// By series, such as `stats.counters.a.count` or `a{k=v} value`.

@@ -6,8 +6,9 @@ use basics::time::rfc3339_ms;
 use serde::Serialize;
 
 use super::hint;
-use super::judge::{Difference, Judge, KnownCause, Verdict};
+use super::judge::Judge;
 use super::recording::{RecordedOutput, WindowEnds};
+use super::verdict::{Difference, KnownCause, Verdict};
 
 /// The comparison of two recordings.
 #[derive(Debug, Serialize)]
@@ -34,7 +35,7 @@ pub(super) struct Comparison {
     pub(super) hints: Vec<String>,
 }
 
-/// What one daemon wrote.
+/// Figures on the output of one daemon.
 #[derive(Debug, Serialize)]
 pub(super) struct SideFacts {
     pub(super) series: usize,

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use basics::escape::escaped;
 
-use super::judge::KnownCause;
 use super::report::{Comparison, DifferentSeries, SideFacts};
+use super::verdict::KnownCause;
 
 /// Writes the comparison with at most `limit` series in each list.
 pub(super) fn write(comparison: &Comparison, limit: usize) -> String {

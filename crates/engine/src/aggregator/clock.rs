@@ -187,8 +187,8 @@ impl WindowClock {
         Edge { end_ms, start_ms, length, late }
     }
 
-    /// The end of the window before one with this end. Windows end a little late, by a different delay
-    /// each time, so their lengths do not tell where the one before ended.
+    /// The end of the previous window, if the window with this end began there. Windows end a little late,
+    /// by a different delay each time, so their lengths alone do not determine it.
     fn start_ms(&self, end_ms: u64, length: Duration) -> Option<u64> {
         let measured_ms = end_ms.saturating_sub(length.as_millis() as u64);
         self.previous_end_ms.filter(|previous_ms| {

@@ -87,7 +87,7 @@ impl SendRing {
 }
 
 /// Sends each of the datagrams once over a connected socket that does not block. Returns the number
-/// sent. A datagram that fails is skipped; once the send buffer is full, so are all that follow.
+/// sent. A datagram that fails is skipped; once the send buffer is full, so are the following ones.
 pub fn send_each(socket: BorrowedFd<'_>, datagrams: &[&[u8]]) -> usize {
     let vector = |datagram: &&[u8]| {
         // The kernel only reads, so no pointer is used to change the bytes.

@@ -1,4 +1,4 @@
-//! Tests of what a handle says of another configuration of its destination.
+//! Tests which configurations a running destination can take over.
 
 use crate::config::{Common, DeliveryConfig, SpoolWrite};
 use crate::delivery::destination::Destination;
