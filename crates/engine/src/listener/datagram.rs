@@ -71,7 +71,7 @@ impl BoundDatagrams {
         }
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut mirror = Mirror::default();
-        mirror.set(&self.mirror, &self.stats);
+        self.stats.set_mirrors(mirror.set(&self.mirror));
         let mut drain_until = None;
         let mut lookup = SenderLookup::new(gate.is_restricted());
         loop {
@@ -127,7 +127,7 @@ impl BoundDatagrams {
 
     fn apply_update(&self, update: &ListenerUpdate, gate: &mut Gate, mirror: &mut Mirror) {
         if let Some(list) = update.endpoint.mirror() {
-            mirror.set(list, &self.stats);
+            self.stats.set_mirrors(mirror.set(list));
         }
         if let ListenerEndpoint::Udp(udp) = &update.endpoint {
             gate.set_allow(udp.allow.clone());

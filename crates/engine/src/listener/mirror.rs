@@ -14,7 +14,6 @@ use serde::de::{Deserializer, Error};
 use socket2::SockRef;
 use tracing::{info, warn};
 
-use super::stats::ListenerStats;
 use crate::sys;
 
 /// Maximum number of targets of one listener. Each costs as much as the receipt of a datagram.
@@ -143,8 +142,8 @@ struct OpenTarget {
 }
 
 impl Mirror {
-    /// Opens the targets of `list`. Targets that were open before keep their counts.
-    pub(super) fn set(&mut self, list: &MirrorList, stats: &ListenerStats) {
+    /// Opens the targets of `list`, and returns their counts. Targets that were open before keep theirs.
+    pub(super) fn set(&mut self, list: &MirrorList) -> Vec<Arc<MirrorStats>> {
         let mut previous = std::mem::take(&mut self.0);
         for target in &list.0 {
             let text = target.to_string();
@@ -156,7 +155,7 @@ impl Mirror {
                 None => OpenTarget::new(target, text),
             });
         }
-        stats.set_mirrors(self.0.iter().map(|target| Arc::clone(&target.stats)).collect());
+        self.0.iter().map(|target| Arc::clone(&target.stats)).collect()
     }
 
     /// Whether there is no target.
@@ -241,8 +240,8 @@ mod tests {
         MirrorList(targets.iter().map(target).collect())
     }
 
-    fn counts(stats: &ListenerStats) -> Vec<(u64, u64)> {
-        stats.mirrors().iter().map(|mirror| (mirror.sent(), mirror.failed())).collect()
+    fn counts(stats: &[Arc<MirrorStats>]) -> Vec<(u64, u64)> {
+        stats.iter().map(|mirror| (mirror.sent(), mirror.failed())).collect()
     }
 
     fn received(socket: &UdpSocket) -> Vec<u8> {
@@ -270,9 +269,8 @@ mod tests {
     #[test]
     fn every_target_gets_every_datagram_and_the_counts_add_up() {
         let (one, two, gone) = (receiver(), receiver(), receiver());
-        let stats = ListenerStats::without_drops("test".to_owned());
         let mut mirror = Mirror::default();
-        mirror.set(&list(&[&one, &two, &gone]), &stats);
+        let stats = mirror.set(&list(&[&one, &two, &gone]));
         drop(gone);
         mirror.send(&[b"a:1|c", b"b"]);
         mirror.send(&[b"", b"c"]);
@@ -290,14 +288,13 @@ mod tests {
     #[test]
     fn a_change_of_the_list_keeps_the_counts_of_targets_that_stay() {
         let (one, two) = (receiver(), receiver());
-        let stats = ListenerStats::without_drops("test".to_owned());
         let mut mirror = Mirror::default();
-        mirror.set(&list(&[&one]), &stats);
+        assert_eq!(counts(&mirror.set(&list(&[&one]))), [(0, 0)]);
         mirror.send(&[b"a"]);
-        mirror.set(&list(&[&two, &one]), &stats);
+        let stats = mirror.set(&list(&[&two, &one]));
         mirror.send(&[b"b"]);
         assert_eq!(counts(&stats), [(1, 0), (2, 0)]);
-        mirror.set(&MirrorList::default(), &stats);
+        let stats = mirror.set(&MirrorList::default());
         assert!(mirror.is_empty() && counts(&stats).is_empty());
     }
 
@@ -305,9 +302,8 @@ mod tests {
     fn a_target_without_a_route_fails_and_delays_nothing() {
         // Only an interface of this host has a link-local address, and it needs a zone.
         let target = MirrorTarget::parse("udp://[fe80::1]:8126").unwrap();
-        let stats = ListenerStats::without_drops("test".to_owned());
         let mut mirror = Mirror::default();
-        mirror.set(&MirrorList(vec![target]), &stats);
+        let stats = mirror.set(&MirrorList(vec![target]));
         mirror.send(&[b"a", b"b"]);
         assert_eq!(counts(&stats), [(0, 2)]);
     }
@@ -315,9 +311,8 @@ mod tests {
     #[test]
     fn a_datagram_that_is_too_long_for_udp_fails_alone() {
         let one = receiver();
-        let stats = ListenerStats::without_drops("test".to_owned());
         let mut mirror = Mirror::default();
-        mirror.set(&list(&[&one]), &stats);
+        let stats = mirror.set(&list(&[&one]));
         let long = vec![b'x'; 66_000];
         mirror.send(&[b"a", &long, b"b"]);
         assert_eq!(counts(&stats), [(2, 1)]);
