@@ -188,6 +188,7 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         failed_fetches: counts.failed_fetches,
         held_totals: counts.held_totals,
         reduced_histograms: counts.reduced_histograms,
+        fallback_records: counts.fallback_records,
     }
 }
 

@@ -55,6 +55,10 @@ pub struct ForwarderStatus {
     /// `prometheus`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduced_histograms: Option<u64>,
+    /// Records that went to the fallback topic because theirs could not be used; only `kafka` with
+    /// placeholders in `kafka_topic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_records: Option<u64>,
 }
 
 /// The windows that wait on disk for one destination.

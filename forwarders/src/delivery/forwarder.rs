@@ -183,6 +183,12 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// The number of records that went to the fallback topic because theirs could not be used; `None`
+    /// if the forwarder has one topic.
+    fn fallback_records(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.

@@ -57,6 +57,9 @@ pub struct Counts {
     /// How often a native histogram has lost resolution because of a limit; `None` if the forwarder
     /// sends none.
     pub reduced_histograms: Option<u64>,
+    /// Records that went to the fallback topic because theirs could not be used; `None` if the
+    /// forwarder has one topic.
+    pub fallback_records: Option<u64>,
 }
 
 /// The state of a forwarder's spool.
@@ -116,6 +119,7 @@ struct ContinuedCounts {
     accept_errors: ContinuedCount,
     failed_fetches: ContinuedCount,
     reduced_histograms: ContinuedCount,
+    fallback_records: ContinuedCount,
     /// Not a count of events: that of the current forwarder.
     held_totals: Option<Arc<AtomicU64>>,
 }
@@ -155,6 +159,7 @@ impl ForwarderStats {
         continued.accept_errors.continue_with(forwarder.accept_errors());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
         continued.reduced_histograms.continue_with(forwarder.reduced_histograms());
+        continued.fallback_records.continue_with(forwarder.fallback_records());
         continued.held_totals = forwarder.held_totals();
     }
 
@@ -166,6 +171,7 @@ impl ForwarderStats {
         let accept_errors = continued.accept_errors.get();
         let failed_fetches = continued.failed_fetches.get();
         let reduced_histograms = continued.reduced_histograms.get();
+        let fallback_records = continued.fallback_records.get();
         let held_totals = continued.held_totals.as_ref().map(|held| held.load(Ordering::Relaxed));
         drop(continued);
         let counts = self.counts.lock().clone();
@@ -175,6 +181,7 @@ impl ForwarderStats {
             failed_fetches,
             held_totals,
             reduced_histograms,
+            fallback_records,
             ..counts
         }
     }
@@ -239,11 +246,11 @@ mod tests {
     }
 
     /// Has all counts; each one differs from the others.
-    struct Counting([Arc<AtomicU64>; 5]);
+    struct Counting([Arc<AtomicU64>; 6]);
 
     impl Counting {
         fn from(first: u64) -> Self {
-            Self([0, 1, 2, 3, 4].map(|more| Arc::new(AtomicU64::new(first + more))))
+            Self([0, 1, 2, 3, 4, 5].map(|more| Arc::new(AtomicU64::new(first + more))))
         }
     }
 
@@ -274,9 +281,13 @@ mod tests {
         fn held_totals(&self) -> Option<Arc<AtomicU64>> {
             Some(Arc::clone(&self.0[4]))
         }
+
+        fn fallback_records(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[5]))
+        }
     }
 
-    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 5] {
+    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 6] {
         let counts = stats.counts();
         [
             counts.refused_connections,
@@ -284,6 +295,7 @@ mod tests {
             counts.failed_fetches,
             counts.reduced_histograms,
             counts.held_totals,
+            counts.fallback_records,
         ]
         .map(Option::unwrap)
     }
@@ -291,9 +303,9 @@ mod tests {
     #[test]
     fn all_counts_of_a_forwarder_continue_but_the_totals_it_holds_at_the_moment() {
         let stats = ForwarderStats::new(&Counting::from(1));
-        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5]);
+        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5, 6]);
         stats.continue_with(&Counting::from(10));
-        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14]);
+        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14, 21]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::fmt;
 
 use basics::scalar_text::ScalarText;
 use basics::time::write_rfc3339;
-use model::{Point, Snapshot, TimerValue, Value, is_json_literal};
+use model::{Point, Series, Snapshot, TimerValue, Value, is_json_literal};
 
 use super::json::{self, JsonMembers};
 use super::number;
@@ -26,6 +26,8 @@ use super::number;
 /// Members of the envelope, which are not allowed as names of tags.
 const ENVELOPE: [&str; 7] =
     ["apikey", "tenant_id", "name", "value", "@version", "@timestamp", "stats"];
+/// A further member of the envelope with [`Envelope::with_type`].
+const TYPE: &str = "type";
 
 /// Prefix of tags whose names are reserved.
 const TAG_PREFIX: &str = "tag.";
@@ -33,6 +35,7 @@ const TAG_PREFIX: &str = "tag.";
 /// The members that are the same in every object, encoded once.
 pub struct Envelope {
     head: Vec<u8>,
+    has_type: bool,
 }
 
 impl Envelope {
@@ -44,25 +47,49 @@ impl Envelope {
         head.extend_from_slice(b",\"tenant_id\":");
         write_scalar(&mut head, tenant_id);
         head.extend_from_slice(b",\"name\":");
-        Self { head }
+        Self { head, has_type: false }
+    }
+
+    /// Sets whether objects contain the metric type as `type`.
+    #[must_use]
+    pub fn with_type(self, has_type: bool) -> Self {
+        Self { has_type, ..self }
     }
 
     /// Appends a point: `value` is its headline, `@timestamp` the window's end. A timer has its
     /// other statistics in `stats`.
     pub fn write_point(&self, out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
-        out.extend_from_slice(&self.head);
-        json::write_string(out, point.series.name());
-        out.extend_from_slice(b",\"value\":");
-        number::write(out, point.value.headline());
-        out.extend_from_slice(b",\"@version\":\"1\",\"@timestamp\":\"");
-        write_rfc3339(out, snapshot.window.end_ms);
-        out.push(b'"');
+        self.write_head(out, snapshot, &point.series, point.value.headline());
         if let Value::Timer(timer) = &point.value {
             write_stats(out, snapshot, timer);
         }
-        let series = &point.series;
+        self.write_tags(out, &point.series);
+    }
+
+    /// Appends a point of a counter or a trace with its running total as `value`.
+    pub fn write_total(&self, out: &mut Vec<u8>, snapshot: &Snapshot, series: &Series, total: f64) {
+        self.write_head(out, snapshot, series, total);
+        self.write_tags(out, series);
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>, snapshot: &Snapshot, series: &Series, value: f64) {
+        out.extend_from_slice(&self.head);
+        json::write_string(out, series.name());
+        out.extend_from_slice(b",\"value\":");
+        number::write(out, value);
+        out.extend_from_slice(b",\"@version\":\"1\",\"@timestamp\":\"");
+        write_rfc3339(out, snapshot.window.end_ms);
+        out.push(b'"');
+        if self.has_type {
+            out.extend_from_slice(b",\"type\":\"");
+            out.extend_from_slice(series.kind().as_str().as_bytes());
+            out.push(b'"');
+        }
+    }
+
+    fn write_tags(&self, out: &mut Vec<u8>, series: &Series) {
         for (index, (key, value)) in series.tags().enumerate() {
-            write_tag_key(out, key);
+            write_tag_key(out, key, self.has_type);
             write_value(out, value, series.is_literal(index));
         }
         out.push(b'}');
@@ -114,9 +141,9 @@ fn write_value(out: &mut Vec<u8>, value: &str, is_literal: bool) {
 }
 
 /// Appends the key of a tag.
-fn write_tag_key(out: &mut Vec<u8>, key: &str) {
+fn write_tag_key(out: &mut Vec<u8>, key: &str, has_type: bool) {
     out.push(b',');
-    if is_reserved(key) {
+    if is_reserved(key, has_type) {
         json::write_string(out, &format!("{TAG_PREFIX}{key}"));
     } else {
         json::write_string(out, key);
@@ -125,14 +152,14 @@ fn write_tag_key(out: &mut Vec<u8>, key: &str) {
 }
 
 /// Returns whether a key is a member of the envelope, or a member with `tag.` prefixes.
-fn is_reserved(key: &str) -> bool {
+fn is_reserved(key: &str, has_type: bool) -> bool {
     // With any number of prefixes, so that `tag.name` as a tag differs from the renamed `name`. Not
     // `trim_start_matches`, which prepares a search for each key.
     let mut member = key;
     while let Some(rest) = member.strip_prefix(TAG_PREFIX) {
         member = rest;
     }
-    ENVELOPE.contains(&member)
+    ENVELOPE.contains(&member) || has_type && member == TYPE
 }
 
 #[cfg(test)]
@@ -148,7 +175,7 @@ mod tests {
 
     use super::*;
     use model::testing::{point, snapshot_of};
-    use model::{MetricKind, Series, Sum, Timer};
+    use model::{MetricKind, Sum, Timer};
 
     fn written(point: Point) -> String {
         let snapshot = snapshot_of(vec![point]);
@@ -193,7 +220,7 @@ mod tests {
         let Flat(members) = serde_json::from_str(object).unwrap();
         let tag = |(key, value): (String, Json)| {
             let called = match key.strip_prefix(TAG_PREFIX) {
-                Some(rest) if is_reserved(rest) => rest.to_owned(),
+                Some(rest) if is_reserved(rest, false) => rest.to_owned(),
                 _ => key,
             };
             (called, value.as_str().unwrap().to_owned())
@@ -251,6 +278,32 @@ mod tests {
         let object = written(Point { series: Arc::new(series), value });
         let tags = r#","tag.name":1,"ok":true,"port":5060,"x":1.50e+3,"y":"7"}"#;
         assert!(object.ends_with(tags), "{object}");
+    }
+
+    #[test]
+    fn the_type_is_a_member_on_request_and_then_no_tag_has_its_name() {
+        let tags = [("tag.type", "2"), ("type", "x")];
+        let trace = || point(MetricKind::Trace, "m", &tags, Value::Trace(Sum::of(1.0)));
+        assert!(written(trace()).ends_with(r#"000Z","tag.type":"2","type":"x"}"#));
+        let snapshot = snapshot_of(vec![trace()]);
+        let envelope = Envelope::new(&"".into(), &"".into()).with_type(true);
+        let mut out = Vec::new();
+        envelope.write_point(&mut out, &snapshot, &snapshot.points[0]);
+        let object = String::from_utf8(out).unwrap();
+        let end = r#"000Z","type":"trace","tag.tag.type":"2","tag.type":"x"}"#;
+        assert!(object.ends_with(end), "{object}");
+    }
+
+    #[test]
+    fn a_total_replaces_the_value() {
+        let snapshot = snapshot_of(vec![]);
+        let series = Series::new(MetricKind::Trace, "m", &[("e", "x")]);
+        let mut out = Vec::new();
+        let envelope = Envelope::new(&"".into(), &"".into());
+        envelope.write_total(&mut out, &snapshot, &series, 43.0);
+        let object = String::from_utf8(out).unwrap();
+        assert!(object.contains(r#""name":"m","value":43,"#), "{object}");
+        assert!(object.ends_with(r#","e":"x"}"#), "{object}");
     }
 
     #[test]

@@ -4,16 +4,18 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 use super::properties::Properties;
+use super::topic::{Topic, TopicTemplate};
 use crate::config::DeliveryConfig;
 use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
+use basics::bounds::{at_least, between};
 use basics::scalar_text::{ScalarText, SecretScalar};
 use basics::text::TextVisitor;
 
-/// Maximum length of a topic's name, in bytes, that brokers accept.
-const TOPIC_BYTES_MAX: usize = 249;
+/// Largest value of `max_topics`.
+const TOPICS_MAX: usize = 10_000;
 
-/// `forwarders.kafka`: one topic.
+/// `forwarders.kafka`: one cluster.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
@@ -25,8 +27,20 @@ pub struct KafkaConfig {
     /// Several, separated by commas, let the daemon start while one of them is down. Required.
     pub kafka_broker: Brokers,
     /// The topic for all points: up to 249 letters, digits, `.`, `_` and `-`. The brokers decide
-    /// whether a missing topic is created. Required.
-    pub kafka_topic: Topic,
+    /// whether a missing topic is created. The placeholders `{name}`, `{kind}` and `{tag.KEY}` make
+    /// it a template: each series then has the topic that it names, with `none` for a missing tag
+    /// (`{tag.KEY:-all}`: `all`) and `_` for characters that a topic cannot have. Required.
+    pub kafka_topic: TopicTemplate,
+    /// The topic of records for which the template names none that can be used: one above
+    /// `max_topics`, one with too long a name, or one that the brokers reject. By default the
+    /// template with `other` for each placeholder. Requires placeholders in `kafka_topic`.
+    #[serde(default)]
+    pub fallback_topic: Option<Topic>,
+    /// Maximum number of topics of a template with the fallback topic, 2 to 10000. Records of
+    /// further topics go to the fallback topic and are counted. Brokers may create each of these
+    /// topics, and never remove one. Defaults to `100`.
+    #[serde(default = "default_max_topics", deserialize_with = "max_topics")]
+    pub max_topics: usize,
     /// Value of `apikey` in every `pystatsd` object, for readers that expect one; a number if it is
     /// one here (`7444`), and a string if it is quoted (`"7444"`) or anything else. It is not a
     /// credential for the brokers (see `librdkafka`), and everyone who reads the topic can read it.
@@ -43,6 +57,19 @@ pub struct KafkaConfig {
     /// Defaults to `pystatsd`.
     #[serde(default)]
     pub format: RecordFormat,
+    /// Whether `pystatsd` objects have the metric type as `type`, after the name. A tag with this key
+    /// is then written as `tag.type`. Requires `format: pystatsd`. Defaults to `false`.
+    #[serde(default, rename = "type")]
+    pub with_type: bool,
+    /// Whether the `value` of counters and traces in `pystatsd` objects is the total since tallyd has
+    /// known the series, as pystatsd wrote it, for consumers that compute differences. Consumers
+    /// cannot add the values up any more. Requires `format: pystatsd`. Defaults to `false`.
+    #[serde(default)]
+    pub running_totals: bool,
+    /// `running_totals: true`: maximum number of series whose totals are kept, at least 1. Points of
+    /// further series are dropped and counted as `totals_full`. Defaults to `200000`.
+    #[serde(default = "default_max_series", deserialize_with = "max_series")]
+    pub max_series: u64,
     /// Whether records of timers and sets contain a sketch, from which consumers compute percentiles
     /// and distinct members over several hosts or windows. A record becomes larger: by up to 110 KB
     /// for a timer with the default of `exact_samples`, and up to 88 KB for a set. Requires `format:
@@ -112,9 +139,21 @@ pub enum RecordKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brokers(String);
 
-/// The name of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic(String);
+const fn default_max_topics() -> usize {
+    100
+}
+
+const fn default_max_series() -> u64 {
+    200_000
+}
+
+fn max_topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    between(deserializer, 2..=TOPICS_MAX)
+}
+
+fn max_series<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    at_least(deserializer, 1)
+}
 
 impl Brokers {
     /// Parses `host[:port][,host[:port]…]`.
@@ -156,39 +195,9 @@ fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".-_".contains(&byte)
 }
 
-impl Topic {
-    /// Parses the name of a topic.
-    ///
-    /// # Errors
-    /// A sentence that describes the allowed values.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let right_size = (1..=TOPIC_BYTES_MAX).contains(&text.len());
-        if right_size && text.bytes().all(plain) && !matches!(text, "." | "..") {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(format!(
-            "a topic has 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`, and is not `.` \
-             or `..`; this is none: `{text}`"
-        ))
-    }
-
-    /// Returns the name of the topic.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl<'de> Deserialize<'de> for Brokers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor::new("host:port of a broker", Self::parse))
-    }
-}
-
-impl<'de> Deserialize<'de> for Topic {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor::new("the name of a topic", Self::parse))
     }
 }
 
@@ -242,16 +251,6 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_named_as_brokers_allow_it() {
-        for name in ["metrics", "a.b_c-D9", &"x".repeat(249)] {
-            assert!(Topic::parse(name).is_ok(), "{name}");
-        }
-        for wrong in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(250)] {
-            assert!(Topic::parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_wrong_value_is_refused_where_it_stands() {
         let error =
             config("{\"kafka_broker\": \"b:9092\",\n \"kafka_topic\": \"a/b\"}").unwrap_err();
@@ -260,6 +259,31 @@ mod tests {
         assert!(error.contains("`pystatsd`, `json`, `influx`"), "{error}");
         let error = config_with(r#""key": "tags""#).unwrap_err();
         assert!(error.contains("`series`, `name`, `none`"), "{error}");
+    }
+
+    #[test]
+    fn only_pystatsd_records_have_a_type_and_running_totals() {
+        let check =
+            |members: &str| config_with(members).unwrap().check().map_err(|e| e.to_string());
+        for key in ["type", "running_totals"] {
+            let [on, off] = [true, false].map(|value| format!(r#""{key}": {value}"#));
+            assert_eq!(check(&on), Ok(()));
+            assert_eq!(check(&format!(r#"{off}, "format": "json""#)), Ok(()));
+            let error = Err(format!("`{key}` requires `format: pystatsd`"));
+            assert_eq!(check(&format!(r#"{on}, "format": "json""#)), error);
+        }
+    }
+
+    #[test]
+    fn a_fallback_topic_requires_a_template() {
+        let check = |topic: &str| {
+            let section = format!(
+                r#"{{"kafka_broker": "b:1", "kafka_topic": "{topic}", "fallback_topic": "f"}}"#
+            );
+            config(&section).unwrap().check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check("m.{tag.x}"), Ok(()));
+        assert!(check("m").unwrap_err().contains("requires a placeholder in `kafka_topic`"));
     }
 
     #[test]

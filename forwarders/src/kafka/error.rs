@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::broker_log::Cause;
 use super::error_class::DeliveryErrorClass;
+use super::topics::TopicId;
 use crate::delivery::forwarder::SendError;
 
 /// The error for settings that librdkafka rejects as a whole.
@@ -19,22 +20,29 @@ pub struct SettingsError(pub(super) String);
 pub(super) struct KafkaProblem {
     pub(super) class: DeliveryErrorClass,
     pub(super) code: Code,
+    /// The topic of a record that failed in this way.
+    pub(super) topic: TopicId,
     pub(super) records: usize,
 }
 
 impl KafkaProblem {
     /// Adds the failure of a record.
-    pub(super) fn add(known: &mut Option<Self>, class: DeliveryErrorClass, code: Code) {
+    pub(super) fn add(
+        known: &mut Option<Self>,
+        class: DeliveryErrorClass,
+        code: Code,
+        topic: TopicId,
+    ) {
         let records = known.map_or(0, |problem| problem.records) + 1;
         match known {
             Some(problem) if problem.class >= class => problem.records = records,
-            _ => *known = Some(Self { class, code, records }),
+            _ => *known = Some(Self { class, code, topic, records }),
         }
     }
 
     /// Returns the error for the delivery loop, with the latest error of the brokers.
     pub(super) fn into_error(self, topic: &str, cause: Option<Cause>) -> SendError {
-        let Self { class, code, records } = self;
+        let Self { class, code, records, .. } = self;
         let words = format!("topic `{topic}`: {code} ({records} records)");
         match class {
             DeliveryErrorClass::Operator => SendError::operator(with_cause(words, cause)),

@@ -22,7 +22,8 @@
 //! the library continues; the next `send` notes the reports since then and waits for the rest.
 //! `bisect` finds the record because of which a batch is refused, `error_class` classifies errors,
 //! `broker_log` keeps the library's messages about its brokers, and `diagnosis` asks the brokers about
-//! the topic if they acknowledge nothing.
+//! the topic if they acknowledge nothing. `topics` selects the topic of each record, and
+//! `running_totals` keeps totals for consumers of pystatsd's.
 
 mod bisect;
 mod broker_log;
@@ -35,13 +36,17 @@ mod key;
 mod native;
 mod producer;
 mod properties;
+mod running_totals;
 mod section;
 mod send;
 #[cfg(test)]
 mod tests;
+mod topic;
+mod topics;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,20 +55,25 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaType;
 
-pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey, Topic};
+pub use config::{Brokers, KafkaConfig, RecordFormat, RecordKey};
 pub use error::SettingsError;
 pub use properties::Properties;
+pub use topic::{Topic, TopicTemplate};
 
-use crate::delivery::forwarder::{Forwarder, SendError};
+use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
+use crate::delivery::stats::reason;
 use crate::format::otlp::{self, RecordSyntax};
 use crate::format::pystatsd::Envelope;
 use crate::format::{influx, json};
-use model::{MetricKind, Point, Series, Snapshot};
+use model::{Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
 use in_flight::InFlight;
 use producer::Producer;
+pub(crate) use running_totals::RunningTotalLimits;
+use running_totals::{NoRoom, RunningTotals};
+use topics::Topics;
 use window::KafkaWindow;
 
 /// Header with the id of the daemon's run that wrote the record.
@@ -76,11 +86,16 @@ pub const KIND_HEADER: &str = "tallyd.kind";
 
 /// How long the shutdown waits for the library's threads.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The explanation for points that are dropped as `totals_full`.
+const FULL_WORDS: &str = "there is no room for more totals (max_series)";
+
 /// Sends each point as a record to a topic.
 pub struct Kafka {
     brokers: String,
-    topic: String,
+    topics: Topics,
     encoding: Encoding,
+    /// `None` without `running_totals`.
+    totals: Option<RunningTotals>,
     instance: String,
     client: ClientConfig,
     /// How long one call of `send` waits for reports.
@@ -117,14 +132,17 @@ impl Kafka {
         client.set("bootstrap.servers", config.kafka_broker.as_str());
         let name = config.name.unwrap_or_else(|| "kafka".to_owned());
         let timeout = config.delivery.timeout.get();
+        let fallback = config.fallback_topic.as_ref().map(Topic::as_str);
         Ok(Self {
             brokers: config.kafka_broker.as_str().to_owned(),
-            topic: config.kafka_topic.as_str().to_owned(),
+            topics: Topics::new(&name, &config.kafka_topic, fallback, config.max_topics),
+            totals: None,
             encoding: Encoding {
                 format: config.format,
                 sketches: config.sketches,
                 key: config.key,
-                envelope: Envelope::new(config.kafka_apikey.reveal(), &config.kafka_tenant_id),
+                envelope: Envelope::new(config.kafka_apikey.reveal(), &config.kafka_tenant_id)
+                    .with_type(config.with_type),
                 otlp: otlp::Records::new(otlp::resource(&[])),
             },
             instance: instance.to_owned(),
@@ -138,6 +156,20 @@ impl Kafka {
             window: KafkaWindow::default(),
             rebuilds: 0,
         })
+    }
+
+    /// Writes running totals instead of the counts of windows.
+    pub(crate) fn with_running_totals(mut self, limits: RunningTotalLimits) -> Self {
+        self.totals = Some(RunningTotals::new(limits));
+        self
+    }
+
+    /// Refuses the payloads of points for whose total there is no room.
+    fn refuse_without_total(&mut self, totals: &[Result<Option<f64>, NoRoom>], batch: &mut Batch) {
+        for (id, _) in totals.iter().enumerate().filter(|(_, total)| total.is_err()) {
+            self.in_flight.settled(id);
+            batch.refused(id, reason::TOTALS_FULL, FULL_WORDS);
+        }
     }
 
     /// Adds the attributes of this host to the resource in records of OTLP.
@@ -156,8 +188,14 @@ impl Forwarder for Kafka {
             self.producer = None;
         }
         self.window.start(snapshot, &self.instance);
-        self.encoding.encode(snapshot, batch, self.window.kinds_mut());
+        let totals = self.totals.as_mut().map(|totals| totals.add(snapshot));
+        let (window, topics) = (&mut self.window, &mut self.topics);
+        match &totals {
+            Some(totals) => self.encoding.encode_totals(snapshot, totals, batch, window, topics),
+            None => self.encoding.encode(snapshot, batch, window, topics),
+        }
         self.in_flight.reset(self.window.payloads());
+        self.refuse_without_total(totals.as_deref().unwrap_or_default(), batch);
     }
 
     /// A request of `otlp_proto` as JSON.
@@ -165,8 +203,30 @@ impl Forwarder for Kafka {
         (self.encoding.format == RecordFormat::OtlpProto).then(|| otlp::json(payload))?
     }
 
+    /// Running totals count windows.
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        self.encoding.format == RecordFormat::Influx && influx::may_merge(window)
+        let merges = self.encoding.format == RecordFormat::Influx && influx::may_merge(window);
+        merges || self.totals.is_some()
+    }
+
+    fn wants_idle_windows(&self) -> bool {
+        self.totals.is_some()
+    }
+
+    fn save_state(&self, batch: &Batch, max: u64) -> Option<SavedState> {
+        Some(self.totals.as_ref()?.save(batch, max))
+    }
+
+    fn restore_state(&mut self, state: &[u8], away: Duration) -> Result<(), InvalidState> {
+        match &mut self.totals {
+            Some(totals) => totals.restore(state, away),
+            // `running_totals` was removed, so no total continues.
+            None => Ok(()),
+        }
+    }
+
+    fn fallback_records(&self) -> Option<Arc<AtomicU64>> {
+        self.topics.fallback_records()
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {
@@ -183,13 +243,13 @@ impl Forwarder for Kafka {
 
     async fn probe(&mut self) -> Result<(), SendError> {
         let producer = self.producer()?;
-        let (topic, patience) = (self.topic.clone(), self.patience);
+        let (topic, patience) = (self.topics.first().to_owned(), self.patience);
         let asked = tokio::task::spawn_blocking(move || {
             diagnosis::topic_error(&producer, &topic, patience)
         });
         match asked.await.map_err(SendError::transient)? {
             Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(error::topic(code, &self.topic)),
+            Ok(Some(code)) => Err(error::topic(code, self.topics.first())),
             Err(code) => Err(error::no_answer(code, &self.brokers, self.broker_log.cause())),
         }
     }
@@ -206,10 +266,16 @@ impl Drop for Kafka {
 }
 
 impl Encoding {
-    /// Adds each record as a payload, and its kind to `kinds`.
-    fn encode(&self, snapshot: &Snapshot, batch: &mut Batch, kinds: &mut Vec<MetricKind>) {
+    /// Adds each record as a payload, and its kind and its topic to `window`.
+    fn encode(
+        &self,
+        snapshot: &Snapshot,
+        batch: &mut Batch,
+        window: &mut KafkaWindow,
+        topics: &mut Topics,
+    ) {
         let mut push = |batch: &mut Batch, series: &Series, points, body: &dyn Fn(&mut Vec<u8>)| {
-            kinds.push(series.kind());
+            window.push(series.kind(), topics.assign(series));
             batch.push(points, |out| self.key.write(out, series), body);
         };
         if self.format == RecordFormat::Influx {
@@ -219,6 +285,27 @@ impl Encoding {
         }
         for point in &snapshot.points {
             push(batch, &point.series, 1, &|out| self.write_point(out, snapshot, point));
+        }
+    }
+
+    /// As [`Encoding::encode`], with a total as the value of each point that has one.
+    fn encode_totals(
+        &self,
+        snapshot: &Snapshot,
+        totals: &[Result<Option<f64>, NoRoom>],
+        batch: &mut Batch,
+        window: &mut KafkaWindow,
+        topics: &mut Topics,
+    ) {
+        for (point, total) in snapshot.points.iter().zip(totals) {
+            let series = &point.series;
+            window.push(series.kind(), topics.assign(series));
+            let key = |out: &mut Vec<u8>| self.key.write(out, series);
+            batch.push(1, key, |out| match total {
+                Ok(Some(total)) => self.envelope.write_total(out, snapshot, series, *total),
+                Ok(None) => self.envelope.write_point(out, snapshot, point),
+                Err(NoRoom) => {}
+            });
         }
     }
 

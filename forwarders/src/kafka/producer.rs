@@ -43,16 +43,12 @@ struct Inbox {
 }
 
 impl Producer {
-    /// Starts a producer for a topic.
+    /// Starts a producer.
     ///
     /// # Errors
     /// If librdkafka rejects the settings as a whole, or no thread can be started.
-    pub(super) fn start(
-        config: &ClientConfig,
-        topic: &str,
-        broker_log: &Arc<BrokerLog>,
-    ) -> KafkaResult<Self> {
-        let native = Arc::new(NativeProducer::start(config, topic)?);
+    pub(super) fn start(config: &ClientConfig, broker_log: &Arc<BrokerLog>) -> KafkaResult<Self> {
+        let native = Arc::new(NativeProducer::start(config)?);
         let (inbox, is_ending) = (Arc::<Inbox>::default(), Arc::<AtomicBool>::default());
         let events = Events { broker_log: Arc::clone(broker_log), inbox: Arc::clone(&inbox) };
         let thread = {

@@ -10,8 +10,9 @@ use tracing::warn;
 use super::diagnosis;
 use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
-use super::native::{DeliveryReport, Record};
+use super::native::{DeliveryReport, Record, RecordTopic};
 use super::producer::Producer;
+use super::topics::FIRST;
 use super::{Kafka, RecordKey};
 use crate::delivery::forwarder::{ErrorClass, SendError};
 use crate::delivery::payload::{Batch, Payload};
@@ -60,6 +61,7 @@ impl Kafka {
     /// May be dropped at each await: all state that must survive is in `self`.
     pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         let mut limits = AttemptLimits::new(self.patience);
+        self.ask_about_new_topics().await?;
         let mut problem = None;
         while !self.in_flight.is_settled() {
             let producer = self.producer()?;
@@ -78,7 +80,7 @@ impl Kafka {
                     Ok(Progress::More) => tokio::task::yield_now().await,
                     Ok(Progress::Enough) => self.wait(&producer, &mut limits).await?,
                     Err(code) => {
-                        KafkaProblem::add(&mut problem, DeliveryErrorClass::of(code), code);
+                        KafkaProblem::add(&mut problem, DeliveryErrorClass::of(code), code, FIRST);
                     }
                 },
             }
@@ -106,7 +108,7 @@ impl Kafka {
         if let Some(producer) = &self.producer {
             return Ok(Arc::clone(producer));
         }
-        let started = Producer::start(&self.client, &self.topic, &self.broker_log);
+        let started = Producer::start(&self.client, &self.broker_log);
         let producer = Arc::new(started.map_err(SendError::transient)?);
         self.producer = Some(Arc::clone(&producer));
         Ok(producer)
@@ -133,15 +135,19 @@ impl Kafka {
                 Ok(()) => {
                     self.in_flight.settled(id);
                     batch.delivered(id);
+                    self.topics.delivered(self.window.topic(id));
                     delivered = true;
                 }
                 Err((DeliveryErrorClass::Content(reason), code)) => {
                     self.doubt(id, reason, code, batch);
                 }
                 Err((class, code)) => {
-                    // For the next attempt; this one ends with the error.
                     self.in_flight.came_back(id);
-                    KafkaProblem::add(problem, class, code);
+                    let topic = self.window.topic(id).id;
+                    // Another topic takes the record now; otherwise the attempt ends with the error.
+                    if !self.topics.rejected(topic, code, Instant::now()) {
+                        KafkaProblem::add(problem, class, code, topic);
+                    }
                 }
             }
         }
@@ -163,7 +169,8 @@ impl Kafka {
     fn doubt(&mut self, id: usize, reason: &'static str, code: Code, batch: &mut Batch) {
         if self.in_flight.bisect().is_trying() && self.in_flight.bisect().refused() {
             self.in_flight.settled(id);
-            batch.refused(id, reason, format!("topic `{}`: {code}", self.topic));
+            let topic = self.topics.name(self.window.topic(id).id);
+            batch.refused(id, reason, format!("topic `{topic}`: {code}"));
         } else {
             self.in_flight.suspected(id);
         }
@@ -197,7 +204,7 @@ impl Kafka {
         let mut too_large = Vec::new();
         let mut progress = Ok(if slice.len() == SLICE { Progress::More } else { Progress::Enough });
         for payload in slice {
-            match producer.hand_over(self.record(&payload)) {
+            match self.hand_over_record(producer, &payload) {
                 Ok(()) => self.in_flight.handed_over(payload.id),
                 Err(Code::MessageSizeTooLarge) => too_large.push(payload.id),
                 Err(code) => {
@@ -229,7 +236,7 @@ impl Kafka {
             if !self.in_flight.bisect().has_room(size(&payload)) {
                 break;
             }
-            match producer.hand_over(self.record(&payload)) {
+            match self.hand_over_record(producer, &payload) {
                 Ok(()) => {
                     self.in_flight.handed_over(payload.id);
                     self.in_flight.bisect().add(size(&payload));
@@ -242,9 +249,25 @@ impl Kafka {
         Ok(Progress::Enough)
     }
 
-    fn record<'a>(&mut self, payload: &Payload<'a>) -> Record<'a> {
+    /// Hands a record over; to the fallback topic if the library knows that its topic is rejected.
+    fn hand_over_record(&mut self, producer: &Producer, payload: &Payload<'_>) -> Result<(), Code> {
+        let code = match producer.hand_over(self.record(payload)) {
+            Err(code) => code,
+            taken => return taken,
+        };
+        let topic = self.window.topic(payload.id).id;
+        if self.topics.rejected(topic, code, Instant::now()) {
+            return producer.hand_over(self.record(payload));
+        }
+        Err(code)
+    }
+
+    fn record<'a>(&'a mut self, payload: &Payload<'a>) -> Record<'a> {
+        let topic = self.topics.usable_for(self.window.topic(payload.id));
+        self.window.set_topic(payload.id, topic);
         Record {
             id: payload.id,
+            topic: RecordTopic { id: topic.id, name: self.topics.name(topic.id) },
             key: (self.encoding.key != RecordKey::None).then_some(payload.key),
             body: payload.bytes,
             // The end of the window, which is the same in a duplicate.
@@ -286,7 +309,7 @@ impl Kafka {
             Code::MessageTimedOut if cause.is_some() => {
                 error::late(problem.records, self.message_timeout(), cause)
             }
-            _ => problem.into_error(&self.topic, cause),
+            _ => problem.into_error(self.topics.name(problem.topic), cause),
         };
         if error.class() == ErrorClass::Operator {
             // The library caches a topic's error for minutes; a new producer asks the brokers
@@ -334,7 +357,7 @@ impl Kafka {
         let Some(bytes) = smaller_batch(given.unwrap_or(BATCH_BYTES_DEFAULT), passed) else {
             return;
         };
-        let (forwarder, topic) = (self.broker_log.forwarder(), &self.topic);
+        let (forwarder, topic) = (self.broker_log.forwarder(), self.topics.configured());
         warn!(
             forwarder,
             topic,

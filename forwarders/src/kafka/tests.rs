@@ -3,14 +3,17 @@
 mod bench;
 mod faults;
 mod real;
+mod running_totals;
+mod topics;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use bench::*;
 
 use super::*;
 use model::testing::{insert, point, snapshot_of, snapshot_of_counters};
-use model::{Sum, Timer, Value};
+use model::{MetricKind, Sum, Timer, Value};
 
 /// Returns one point each of three kinds, two with the same name and tags.
 fn small_snapshot() -> Snapshot {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{MetricKind, Snapshot};
 
 use super::native::RecordHeaders;
+use super::topics::PayloadTopic;
 use super::{INSTANCE_HEADER, KIND_HEADER, WINDOW_HEADER};
 
 /// Maximum number of spare headers of a kind: a part of a window has no more records.
@@ -17,6 +18,8 @@ pub(super) struct KafkaWindow {
     instance: String,
     /// The kind of each payload of the batch, by id.
     kinds: Vec<MetricKind>,
+    /// The topic of each payload, by id; empty if there is only one topic.
+    topics: Vec<PayloadTopic>,
     headers: BTreeMap<MetricKind, KindHeaders>,
 }
 
@@ -33,6 +36,7 @@ impl KafkaWindow {
     /// run of the daemon.
     pub(super) fn start(&mut self, snapshot: &Snapshot, instance: &str) {
         self.kinds.clear();
+        self.topics.clear();
         // A window from the spool keeps the run that flushed it, so that a duplicate has the same
         // header.
         let instance = snapshot.instance.as_deref().unwrap_or(instance);
@@ -59,9 +63,22 @@ impl KafkaWindow {
         self.end_ms
     }
 
-    /// Returns the kinds of the payloads, to add one for each payload.
-    pub(super) fn kinds_mut(&mut self) -> &mut Vec<MetricKind> {
-        &mut self.kinds
+    /// Adds a payload with its kind and, unless there is only one topic, its topic.
+    pub(super) fn push(&mut self, kind: MetricKind, topic: Option<PayloadTopic>) {
+        self.kinds.push(kind);
+        self.topics.extend(topic);
+    }
+
+    /// Returns the topic of a payload.
+    pub(super) fn topic(&self, id: usize) -> PayloadTopic {
+        self.topics.get(id).copied().unwrap_or_default()
+    }
+
+    /// Changes the topic of a payload.
+    pub(super) fn set_topic(&mut self, id: usize, topic: PayloadTopic) {
+        if let Some(current) = self.topics.get_mut(id) {
+            *current = topic;
+        }
     }
 
     /// Returns the number of payloads.
@@ -98,21 +115,23 @@ mod tests {
         let mut window = KafkaWindow::default();
         let mut snapshot = snapshot_of(vec![]);
         window.start(&snapshot, "run-1");
-        window.kinds_mut().extend([MetricKind::Counter, MetricKind::Gauge]);
+        window.push(MetricKind::Counter, None);
+        window.push(MetricKind::Gauge, None);
         let first = window.headers(0);
         let address = format!("{first:?}");
         window.take_back(0, first);
         assert_ne!(format!("{:?}", window.headers(1)), address, "a gauge");
         // The next part.
         window.start(&snapshot, "run-1");
-        window.kinds_mut().extend([MetricKind::Gauge, MetricKind::Counter]);
+        window.push(MetricKind::Gauge, None);
+        window.push(MetricKind::Counter, None);
         let second = window.headers(1);
         assert_eq!(format!("{second:?}"), address);
         window.take_back(1, second);
         for (end_ms, instance) in [(1, "run-1"), (1, "run-2")] {
             snapshot.window.end_ms = end_ms;
             window.start(&snapshot, instance);
-            window.kinds_mut().push(MetricKind::Counter);
+            window.push(MetricKind::Counter, None);
             assert!(window.headers.values().all(|headers| headers.spare.is_empty()), "{instance}");
             let headers = window.headers(0);
             window.take_back(0, headers);

@@ -448,6 +448,13 @@ impl SelfMetricFamilies {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.reduced_histograms?))),
         );
+        self.counter(
+            "tallyd_kafka_fallback_records_total",
+            "Records that went to the fallback topic because theirs could not be used",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.fallback_records?))),
+        );
     }
 
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {

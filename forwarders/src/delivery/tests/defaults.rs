@@ -40,6 +40,7 @@ async fn a_forwarder_has_no_sockets_totals_or_special_needs_unless_it_says_so() 
         forwarder.failed_fetches(),
         forwarder.held_totals(),
         forwarder.reduced_histograms(),
+        forwarder.fallback_records(),
     ];
     assert!(counts.iter().all(Option::is_none));
     assert_eq!(forwarder.save_state(&batch, u64::MAX), None);

@@ -1,4 +1,4 @@
-//! A producer of librdkafka for one topic, without the costs of rdkafka's producers.
+//! A producer of librdkafka, without the costs of rdkafka's producers.
 //!
 //! rdkafka's producers look the topic up by its name for each record, under a lock that librdkafka's
 //! threads need, copy the headers of each record, and check a deadline in a busy loop for up to a
@@ -14,6 +14,8 @@ use std::ffi::{CString, c_int};
 use std::ptr;
 use std::ptr::NonNull;
 
+use parking_lot::Mutex;
+
 use rdkafka::bindings as rdsys;
 use rdkafka::bindings::rd_kafka_vtype_t::{
     RD_KAFKA_VTYPE_END, RD_KAFKA_VTYPE_HEADERS, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS,
@@ -21,7 +23,7 @@ use rdkafka::bindings::rd_kafka_vtype_t::{
 };
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::{RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic, RDKafkaType};
 
 pub(super) use event::{DeliveryReport, NativeEvent, ProducerEvent};
@@ -34,6 +36,7 @@ const FOREVER: c_int = -1;
 pub(super) struct Record<'a> {
     /// The id of its payload, which the report repeats.
     pub(super) id: usize,
+    pub(super) topic: RecordTopic<'a>,
     /// `None` for a record without a key, which is not the same as an empty key.
     pub(super) key: Option<&'a [u8]>,
     pub(super) body: &'a [u8],
@@ -42,20 +45,29 @@ pub(super) struct Record<'a> {
     pub(super) headers: RecordHeaders,
 }
 
+/// The topic of a record.
+#[derive(Clone, Copy)]
+pub(super) struct RecordTopic<'a> {
+    /// A small number that stands for the name as long as the producer runs.
+    pub(super) id: usize,
+    pub(super) name: &'a str,
+}
+
 /// A running producer, which connects when it starts.
 pub(super) struct NativeProducer {
     // In this order: librdkafka waits for its topics and queues to be released before it ends.
-    topic: NativeTopic,
+    /// By id; `None` for a topic without a record so far.
+    topics: Mutex<Vec<Option<NativeTopic>>>,
     queue: NativeQueue,
     client: Client<DefaultClientContext>,
 }
 
 impl NativeProducer {
-    /// Starts a producer for a topic.
+    /// Starts a producer.
     ///
     /// # Errors
     /// If librdkafka rejects the settings as a whole.
-    pub(super) fn start(config: &ClientConfig, topic: &str) -> KafkaResult<Self> {
+    pub(super) fn start(config: &ClientConfig) -> KafkaResult<Self> {
         let native_config = config.create_native_config()?;
         let events = rdsys::RD_KAFKA_EVENT_DR
             | rdsys::RD_KAFKA_EVENT_STATS
@@ -66,7 +78,7 @@ impl NativeProducer {
         let kind = RDKafkaType::RD_KAFKA_PRODUCER;
         let client = Client::new(config, native_config, kind, DefaultClientContext)?;
         let queue = NativeQueue::main_of(&client);
-        Ok(Self { topic: NativeTopic::of(&client, topic)?, queue, client })
+        Ok(Self { topics: Mutex::default(), queue, client })
     }
 
     /// Returns rdkafka's client, for everything but records and events.
@@ -76,7 +88,9 @@ impl NativeProducer {
 
     /// Hands a record over to the library, which copies it and reports its outcome exactly once.
     pub(super) fn hand_over(&self, record: Record<'_>) -> Result<(), Code> {
-        let Record { id, key, body, timestamp, headers } = record;
+        let Record { id, topic, key, body, timestamp, headers } = record;
+        let mut topics = self.topics.lock();
+        let topic = self.topic(&mut topics, topic)?;
         let (key, key_len) = key.map_or((ptr::null(), 0), |key| (key.as_ptr(), key.len()));
         // SAFETY: the client and the topic are alive; each tag is followed by the arguments that
         // librdkafka documents for it, of its C types. With `F_COPY`, it copies key and value before
@@ -85,7 +99,7 @@ impl NativeProducer {
             rdsys::rd_kafka_producev(
                 self.client.native_ptr(),
                 RD_KAFKA_VTYPE_RKT,
-                self.topic.0.as_ptr(),
+                topic.0.as_ptr(),
                 RD_KAFKA_VTYPE_MSGFLAGS,
                 rdsys::RD_KAFKA_MSG_F_COPY,
                 RD_KAFKA_VTYPE_VALUE,
@@ -109,6 +123,22 @@ impl NativeProducer {
         // The record owns them now.
         headers.into_raw();
         Ok(())
+    }
+
+    /// Returns librdkafka's topic, which is created with the first record.
+    fn topic<'a>(
+        &self,
+        topics: &'a mut Vec<Option<NativeTopic>>,
+        topic: RecordTopic<'_>,
+    ) -> Result<&'a NativeTopic, Code> {
+        if topics.len() <= topic.id {
+            topics.resize_with(topic.id + 1, || None);
+        }
+        let slot = &mut topics[topic.id];
+        match slot {
+            Some(topic) => Ok(topic),
+            None => Ok(slot.insert(NativeTopic::of(&self.client, topic.name)?)),
+        }
     }
 
     /// Takes back the undelivered records that are not in flight to the brokers, or all undelivered
@@ -147,17 +177,15 @@ unsafe impl Send for NativeTopic {}
 unsafe impl Sync for NativeTopic {}
 
 impl NativeTopic {
-    fn of(client: &Client<DefaultClientContext>, name: &str) -> KafkaResult<Self> {
-        let name = CString::new(name)?;
+    fn of(client: &Client<DefaultClientContext>, name: &str) -> Result<Self, Code> {
+        let name = CString::new(name).map_err(|_| Code::InvalidTopic)?;
         let native = client.native_ptr();
         // SAFETY: the client is alive, and the name is copied. Without separate settings, the topic
         // has those of the client.
         let topic = unsafe { rdsys::rd_kafka_topic_new(native, name.as_ptr(), ptr::null_mut()) };
         // SAFETY: reads a variable of this thread.
         let error = || unsafe { rdsys::rd_kafka_last_error() };
-        NonNull::new(topic)
-            .map(Self)
-            .ok_or_else(|| KafkaError::ClientCreation(Code::from(error()).to_string()))
+        NonNull::new(topic).map(Self).ok_or_else(|| Code::from(error()))
     }
 }
 

@@ -33,7 +33,7 @@ async fn create_topic(broker: &str, test: &str, settings: &[(&str, &str)]) -> St
 
 fn kafka_for(broker: &str, topic: &str, settings: &str) -> Kafka {
     let mut config = config(broker, settings);
-    config.kafka_topic = Topic::parse(topic).unwrap();
+    config.kafka_topic = TopicTemplate::parse(topic).unwrap();
     Kafka::new(config, "run-1").unwrap()
 }
 
@@ -93,4 +93,27 @@ async fn a_real_topic_of_small_batches_loses_only_what_is_too_large_alone() {
     // A group passed with at most this size in each of three partitions.
     let learned: usize = kafka.client.get("batch.size").unwrap().parse().unwrap();
     assert!(learned <= 60_000, "{learned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_broker_creates_the_topics_of_a_template_and_the_invalid_one_falls_back() {
+    let Some(broker) = broker() else { return };
+    let fallback = create_topic(&broker, "rest", &[]).await;
+    let settings = format!(r#""fallback_topic": "{fallback}", "max_topics": 3"#);
+    let mut kafka = kafka_for(&broker, &format!("{fallback}.{{tag.e}}"), &settings);
+    let tagged = |value: &str| {
+        point(MetricKind::Counter, "m", &[("e", value)], Value::Counter(Sum::of(1.0)))
+    };
+    // The last topic would collide with the first: brokers do not distinguish `.` and `_`.
+    let snapshot = snapshot_of(vec![tagged("a.b"), tagged("a_b"), tagged("z")]);
+    for _ in 0..2 {
+        assert_eq!(deliver(&mut kafka, &snapshot).await.delivered, 3);
+    }
+    assert_eq!(read_topic(&broker, &format!("{fallback}.a.b")).len(), 2);
+    assert_eq!(
+        read_topic(&broker, &fallback).len(),
+        4,
+        "`a_b` is rejected, `z` is above the limit"
+    );
+    assert_eq!(kafka.fallback_records().unwrap().load(Ordering::Relaxed), 4);
 }
