@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "kafka/consumers.rs"]
+mod consumers;
+#[path = "kafka/schemas.rs"]
+mod schemas;
 #[path = "kafka/topic.rs"]
 mod topic;
 
