@@ -1,5 +1,5 @@
-//! The Python client in clients/python: its unit tests, its messages in the real daemon, its package and
-//! its types.
+//! The Python client in clients/python, and pystatsd's import path in clients/pystatsd: their unit tests,
+//! their messages in the real daemon, their packages and their types.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,10 +18,19 @@ fn client() -> PathBuf {
     root().join("clients/python")
 }
 
+fn pystatsd() -> PathBuf {
+    root().join("clients/pystatsd")
+}
+
 /// Runs Python to its end and returns its output.
 fn python(program: &str, folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
-    command.current_dir(folder).args(["-W", "error::ResourceWarning"]).args(arguments);
+    // The client is in the path of the package that needs it.
+    command
+        .current_dir(folder)
+        .env("PYTHONPATH", client())
+        .args(["-W", "error::ResourceWarning"])
+        .args(arguments);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("TALLYD_ADDRESS");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -30,12 +39,58 @@ fn python(program: &str, folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn its_own_tests_pass() {
+fn their_own_tests_pass() {
     if !real_program("python3") {
         return;
     }
-    let said = python("python3", &client(), &["-m", "unittest"]);
-    assert!(said.contains("Ran ") && said.ends_with("OK\n"), "{said}");
+    for package in [client(), pystatsd()] {
+        let said = python("python3", &package, &["-m", "unittest"]);
+        assert!(said.contains("Ran ") && !said.contains("Ran 0 "), "{said}");
+        let result = said.lines().last().unwrap();
+        // Reading the configuration file needs PyYAML.
+        assert!(result == "OK" || result.starts_with("OK (skipped="), "{said}");
+    }
+}
+
+#[test]
+fn a_program_written_for_pystatsd_runs_unchanged() {
+    if !real_program("python3") {
+        return;
+    }
+    let daemon = Daemon::start(&format!(
+        "agent: {{ tags: {{ environment: stage }} }}\n\
+         forwarders: {{ file: {{ path: DIR/out, format: json }} }}\ninterval: {}s\n",
+        interval_without_an_edge()
+    ));
+    let program = format!(
+        r#"
+import os
+os.environ["TALLYD_ADDRESS"] = "{}"
+
+from pystatsd.pystatsagent import PystatAgent
+
+agent = PystatAgent()
+for user in ["anna", "bert", "anna"]:
+    agent.trace("user.signup", {{"username": user}})
+agent.guage("broker.latency", "43", {{"stage": "login"}})
+"#,
+        daemon.udp
+    );
+    python("python3", &pystatsd(), &["-c", &program]);
+    daemon.wait_received(4);
+    let mut points = daemon.stop().points("out");
+    for point in &mut points {
+        point["tags"].as_object_mut().unwrap().remove("host").unwrap();
+        point["fields"].as_object_mut().unwrap().retain(|key, _| key == "count" || key == "value");
+    }
+    assert_eq!(
+        shown(&points),
+        [
+            "gauge broker.latency {environment:stage,stage:login} {value:43}",
+            "trace user.signup {environment:stage,username:anna} {count:2}",
+            "trace user.signup {environment:stage,username:bert} {count:1}",
+        ]
+    );
 }
 
 #[test]
@@ -115,6 +170,17 @@ fn the_package_is_complete_and_passes_type_checks() {
     let cache = format!("--cache-dir={}", to("mypy"));
     python(&program, &client(), &["-m", "mypy", &cache, "tallyd", "tests"]);
 
+    // The package with pystatsd's import path, next to the client in the same folder.
+    python(&program, &pystatsd(), &build);
+    let wheel = to("dist/pystatsd-2.0.0-py3-none-any.whl");
+    python(&program, folder.path(), &[&install[..], &[&to("site"), &wheel]].concat());
+    let show = "import pystatsd.pystatsagent as p; print(p.PystatAgent.__mro__[2].__name__)";
+    assert_eq!(python(&program, Path::new(&to("site")), &["-c", show]), "Agent\n");
+    assert!(fs::exists(to("site/pystatsd/py.typed")).unwrap(), "for type checkers of programs");
+    python(&program, &pystatsd(), &["-m", "mypy", &cache, "pystatsd", "tests"]);
+
     let licence = |path: PathBuf| fs::read_to_string(path).unwrap();
-    assert_eq!(licence(client().join("LICENSE")), licence(root().join("LICENSE")));
+    for package in [client(), pystatsd()] {
+        assert_eq!(licence(package.join("LICENSE")), licence(root().join("LICENSE")));
+    }
 }
