@@ -1,5 +1,6 @@
-//! The dashboards of examples/grafana and the rules of etc/prometheus-alerts.yaml are consistent, use
-//! only existing metrics, and a real Prometheus has data for every panel.
+//! The dashboards of examples/grafana and the rules of etc/prometheus-alerts.yaml and
+//! etc/prometheus-calls.yaml are consistent, use only existing metrics, and a real Prometheus has data
+//! for every panel.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +15,7 @@ use common::{Daemon, PATIENCE};
 use forwarders::testing::real_server;
 use serde_json::{Value, json};
 
-const DASHBOARDS: [&str; 3] = ["tallyd", "kamailio", "timers"];
+const DASHBOARDS: [&str; 4] = ["tallyd", "kamailio", "timers", "calls"];
 
 fn read(name: &str) -> Value {
     let path = common::root().join(format!("examples/grafana/{name}.json"));
@@ -64,6 +65,8 @@ fn filled(expression: &str, job: &str) -> String {
         .replace("${metric}", "user_latency")
         .replace("$metric", "user_latency")
         .replace("$limit", "100")
+        .replace("$carrier", ".*")
+        .replace("$gateway", ".*")
 }
 
 /// The metric names in an expression that begin with a prefix.
@@ -82,7 +85,10 @@ fn every_panel_has_a_description_a_unit_and_a_source() {
         assert!(dashboard["id"].is_null(), "an id would replace another dashboard");
         let variables = list(&dashboard["templating"], "list");
         let variables: BTreeSet<&str> = variables.iter().map(|one| text(one, "name")).collect();
-        assert!(["datasource", "instance", "job"].iter().all(|name| variables.contains(name)));
+        // The recording rules combine all instances.
+        let by_instance = name != "calls";
+        let needed = if by_instance { ["instance", "job"] } else { ["carrier", "gateway"] };
+        assert!(needed.iter().chain(["datasource"].iter()).all(|name| variables.contains(name)));
         let mut ids = BTreeSet::new();
         let mut titles = BTreeSet::new();
         for panel in panels(&dashboard) {
@@ -107,7 +113,12 @@ fn every_panel_has_a_description_a_unit_and_a_source() {
                 let is_grafanas = ["__rate_interval", "__range"].contains(&used);
                 assert!(is_grafanas || variables.contains(used), "{place}: ${used}");
             }
-            assert!(expression.contains("job=~\"$job\", instance=~\"$instance\""), "{place}");
+            let selection = if by_instance {
+                "job=~\"$job\", instance=~\"$instance\""
+            } else {
+                "{carrier=~\"$carrier\""
+            };
+            assert!(expression.contains(selection), "{place}");
         }
     }
 }
@@ -228,6 +239,40 @@ fn each_alert_fires_only_when_it_should() {
     }
 }
 
+/// The recording rules of etc/prometheus-calls.yaml.
+fn call_rules() -> BTreeSet<String> {
+    let text = fs::read_to_string(common::root().join("etc/prometheus-calls.yaml")).unwrap();
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_dashboard_of_calls_shows_only_recorded_series() {
+    let dashboard = read("calls");
+    let rules = call_rules();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    for (place, expression) in expressions(&dashboard) {
+        let names = expression.split(|c| !is_name(c)).filter(|word| word.contains(':'));
+        let names: Vec<&str> = names.collect();
+        assert!(!names.is_empty(), "{place}");
+        assert!(names.iter().all(|name| rules.contains(*name)), "{place}: {names:?}");
+    }
+}
+
+#[test]
+fn the_recording_rules_of_calls_have_the_values_of_their_definitions() {
+    let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
+    let cases = common::root().join("tests/calls.yaml");
+    let output = Command::new(program).args(["test", "rules"]).arg(&cases).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let cases = fs::read_to_string(cases).unwrap();
+    // The rates by result and by carrier are parts of the others.
+    let tested = call_rules().into_iter().filter(|rule| !rule.ends_with("attempts:rate5m"));
+    for rule in tested {
+        assert!(cases.contains(&rule), "tests/calls.yaml on {rule}");
+    }
+}
+
 /// Removes the file when dropped, so that Prometheus stops scraping its targets.
 struct Targets(PathBuf);
 
@@ -336,7 +381,8 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
          mirror: [\"udp://127.0.0.1:1\"] }}\n\
          kamailio: [{{ endpoint: \"{}\", interval: 200ms, tags: {{ node: edge-1 }}, methods: [default, no.such] }}]\n\
          forwarders:\n  graphite: {{ address: \"127.0.0.1:1\", delivery: {{ queue: {{ max_points: 1 }}, \
-         spool: {{ max_files: 1 }} }} }}\n  prometheus: {{ listen: \"127.0.0.1:0\", \
+         spool: {{ max_files: 1 }} }} }}\n  \
+         kafka: {{ kafka_broker: \"127.0.0.1:1\", kafka_topic: \"m.{{name}}\" }}\n  prometheus: {{ listen: \"127.0.0.1:0\", \
          merge: {{ url: \"http://127.0.0.1:1/\" }} }}\n",
         kamailio.unix
     ));

@@ -157,7 +157,7 @@ cmd_traffic() { # DIR [N]
     gateway=$!
     trap 'kill "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true' EXIT
     sleep 0.5
-    scenario call "$calls" -d 100 -l 200 || failed=1
+    scenario call "$calls" -s bridge -d 100 -l 200 || failed=1
     return "$failed"
 }
 
