@@ -140,6 +140,53 @@ fn the_statistics_page_equals_that_of_the_exporter() {
 }
 
 #[test]
+fn the_page_of_the_third_exporter_has_its_names_and_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let methods = "methods: [default, core.runinfo, htable.listTables, htable.stats, \
+                   dlg.profile_get_size bridged], set_names: { 1: Carrier 1 }";
+    let daemon = daemon(&replay, methods, "naming: voiplens");
+    let page = wait_page(&daemon, "a poll", |page| page.contains("kamailio_up 1"));
+    // From the exporter's README, with the values of the recorded replies.
+    for lines in [
+        "# HELP kamailio_up kamailio_exporter: Whether the Kamailio endpoint is up.\n\
+         # TYPE kamailio_up gauge\nkamailio_up 1\n",
+        "# HELP kamailio_core_uptime Uptime in seconds\n# TYPE kamailio_core_uptime gauge\n\
+         kamailio_core_uptime{compiler=\"gcc 12.2.0\",version=\"5.6.3\"} 8\n",
+        "# HELP kamailio_dispatcher_list_target Target status.\n\
+         # TYPE kamailio_dispatcher_list_target gauge\n",
+        "\nkamailio_dispatcher_list_target{destination=\"sip:127.0.0.1:25462\",set_id=\"1\",\
+         set_name=\"Carrier 1\"} 1\n",
+        "\nkamailio_dispatcher_list_target{destination=\"sip:127.0.0.1:25465\",set_id=\"2\"} 0\n",
+        "\nkamailio_dispatcher_list_target_flags_status{destination=\"sip:127.0.0.1:25462\",\
+         flags=\"AP\",set_id=\"1\",set_name=\"Carrier 1\"} 1\n",
+        "# TYPE kamailio_dispatcher_list_target_latency_timeout gauge\n",
+        "\nkamailio_dispatcher_list_target_weight{destination=\"sip:127.0.0.1:25462\",\
+         set_id=\"1\",set_name=\"Carrier 1\"} 60\n",
+        "# HELP kamailio_dlg_profile_get_size_dialog Current number of dialogs belonging to a \
+         profile.\n# TYPE kamailio_dlg_profile_get_size_dialog gauge\n\
+         kamailio_dlg_profile_get_size_dialog{profile=\"bridged\"} 4\n",
+        "\nkamailio_htable_items_total{name=\"big\"} 24\n",
+        "\nkamailio_htable_update_expire_status{name=\"small\"} 1\n",
+        "# HELP kamailio_tm_stats_local_total Total local transactions.\n\
+         # TYPE kamailio_tm_stats_local_total counter\nkamailio_tm_stats_local_total 9\n",
+        "\nkamailio_tm_stats_total 163\n",
+        "\nkamailio_sl_stats_codes_total{code=\"302\"} 30\n",
+        "\nkamailio_tls_opened_connections 2\n",
+        "\nkamailio_my_big_total 4.67e+11\n",
+    ] {
+        assert!(page.contains(lines), "{lines}: {page}");
+    }
+    assert!(!page.contains("duid") && !page.contains("setid"), "{page}");
+    // It has every family of the exporter that it continues.
+    let families = families(&page);
+    for (name, _) in self::families(&recorded("pascom.metrics.txt")) {
+        assert!(families.contains_key(&name) || name.starts_with("kamuser"), "{name}");
+    }
+}
+
+#[test]
 fn promtool_reports_the_same_as_for_the_exporters() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,9 @@ pub enum PageNaming {
     Callr,
     /// The names of the exporter that reads statistics: `kamailio_core_request_total{method="rcv"}`.
     Pascom,
+    /// The names of the exporter that reads statistics and calls methods:
+    /// `kamailio_dispatcher_list_target{set_id="1"}`.
+    Voiplens,
 }
 
 /// Returns the names for a choice; `None` for tallyd's own.

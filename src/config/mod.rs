@@ -357,6 +357,7 @@ fn exporter_naming(naming: PageNaming) -> Option<Arc<dyn SeriesNaming>> {
         PageNaming::Tallyd => None,
         PageNaming::Callr => Some(kamailio::naming::callr()),
         PageNaming::Pascom => Some(kamailio::naming::pascom()),
+        PageNaming::Voiplens => Some(kamailio::naming::voiplens()),
     }
 }
 

@@ -47,6 +47,10 @@ pub struct KamailioSection {
     /// Tags of all its series. Two servers must differ in their tags. Defaults to none.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Names of the dispatcher's sets of gateways by number, such as those of carriers: the tag
+    /// `set_name` of the gateways. Defaults to none.
+    #[serde(default)]
+    pub set_names: BTreeMap<String, String>,
     /// Pause before a method that Kamailio lacks or refuses is called again. A restart of Kamailio ends
     /// the pause. Defaults to `10m`.
     #[serde(default = "default_retry_methods")]

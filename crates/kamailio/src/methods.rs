@@ -7,7 +7,7 @@ use binrpc::BinrpcValue;
 
 use crate::call::MethodCall;
 use crate::mapping::{
-    MapReply, MethodReply, codes, dispatcher, fields, generic, memory, peers, statistics,
+    MapReply, MethodReply, codes, dispatcher, fields, generic, memory, peers, runinfo, statistics,
 };
 use crate::reading::Readings;
 
@@ -37,6 +37,7 @@ pub const METHODS: &[KnownMethod] = &[
         .with_arguments("all")
         .yielding(statistics::is_statistic),
     KnownMethod::new("shm.stats", memory::shared),
+    KnownMethod::new("core.runinfo", runinfo::map),
 ];
 
 /// A method that tallyd knows.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::KamailioSection;
 use crate::intake::{IntakeSender, PolledServer, ServerReadings};
+use crate::mapping::dispatcher;
 use crate::method_state::MethodState;
 use crate::methods;
 use crate::poll_metrics;
@@ -161,7 +162,9 @@ impl Poller {
         let method = &mut self.methods[index];
         poll.replies += 1;
         poll.bytes += reply.bytes as u64;
+        let before = poll.readings.0.len();
         methods::map_reply(method.call(), &reply.records, &mut poll.readings);
+        dispatcher::name_sets(&mut poll.readings.0[before..], &self.config.set_names);
         if method.note_reply() {
             let method = method.call().to_string();
             info!(endpoint = %self.config.endpoint, method, "Kamailio now accepts the method");

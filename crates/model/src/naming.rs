@@ -49,6 +49,8 @@ pub struct AssignedName {
 pub struct OwnTags {
     /// Tags that become labels of the same name.
     pub kept: &'static [&'static str],
+    /// Tags that become labels of another name: the tags, each with its label.
+    pub renamed: &'static [(&'static str, &'static str)],
     /// Tags that are not shown.
     pub dropped: &'static [&'static str],
 }
@@ -57,7 +59,8 @@ impl OwnTags {
     /// Whether a key is among them.
     #[must_use]
     pub fn contains(self, key: &str) -> bool {
-        self.kept.contains(&key) || self.dropped.contains(&key)
+        let is_renamed = || self.renamed.iter().any(|(tag, _)| *tag == key);
+        self.kept.contains(&key) || self.dropped.contains(&key) || is_renamed()
     }
 
     /// Whether two series are of the same source: whether they agree in all other tags.
@@ -74,10 +77,11 @@ mod tests {
 
     #[test]
     fn series_of_one_source_agree_in_all_tags_but_their_own() {
-        let own = OwnTags { kept: &["flags"], dropped: &["process"] };
+        let renamed = &[("uri", "destination")];
+        let own = OwnTags { kept: &["flags"], renamed, dropped: &["process"] };
         let series = |tags: &[(&str, &str)]| Series::new(MetricKind::Gauge, "m", tags);
         let poll = series(&[("node", "a")]);
-        let one = series(&[("flags", "AP"), ("node", "a"), ("process", "timer")]);
+        let one = series(&[("flags", "AP"), ("node", "a"), ("process", "timer"), ("uri", "sip:a")]);
         assert!(own.is_same_source(&one, &poll));
         assert!(!own.is_same_source(&one, &series(&[("node", "b")])));
         assert!(!own.is_same_source(&one, &series(&[])));

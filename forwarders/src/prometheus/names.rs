@@ -52,8 +52,8 @@ pub(super) fn page_series(series: &Series, forms: &TimerForms) -> Series {
 }
 
 /// Returns the series on the page for a series of the pipeline with an assigned name. Its labels
-/// are the added labels and the kept tags, both unchanged, and then the sanitised tags of its
-/// source.
+/// are the added labels, the kept and the renamed tags, unchanged, and then the sanitised tags of
+/// its source.
 pub(super) fn renamed_series(series: &Series, assigned: &AssignedName) -> Series {
     let own = assigned.own_tags;
     let added = assigned.added_labels.iter();
@@ -62,6 +62,11 @@ pub(super) fn renamed_series(series: &Series, assigned: &AssignedName) -> Series
     let is_kept = |(key, value): &(&str, &str)| own.kept.contains(key) && !value.is_empty();
     let kept = series.tags().filter(is_kept);
     labels.extend(kept.map(|(key, value)| (Cow::Borrowed(key), value)));
+    let renamed = own.renamed.iter().filter_map(|(tag, label)| {
+        let value = series.tag(tag).filter(|value| !value.is_empty())?;
+        Some((Cow::Borrowed(*label), value))
+    });
+    labels.extend(renamed);
     let of_source = series.tags().filter(|(key, _)| !own.contains(key));
     page_labels(of_source, label_name, &mut labels);
     Series::new(series.kind(), &assigned.name, &labels)

@@ -1,12 +1,15 @@
 //! `dispatcher.list`: gateways, whether they take calls, and their latencies.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use binrpc::BinrpcValue;
 
 use super::MethodReply;
 use super::fields::{add_total, flag, text};
-use crate::reading::{BorrowedTags, Readings};
+use crate::reading::{BorrowedTags, Reading, Readings};
+
+/// The start of the names of all readings of this method.
+const PREFIX: &str = "kamailio.dispatcher.list.";
 
 /// Fields of `LATENCY` in milliseconds, and their metrics.
 const LATENCIES: [(&str, &str); 4] = [
@@ -42,11 +45,10 @@ fn add_set(set: &BinrpcValue, readings: &mut Readings) {
         }
     }
     for (uri, gateway) in gateways() {
-        let (duid, socket) =
-            if repeated.contains(&uri) { duid_and_socket(gateway) } else { Default::default() };
+        let socket = if repeated.contains(&uri) { socket(gateway) } else { String::new() };
         let mut tags = vec![
             ("flags", text(gateway, "FLAGS")),
-            ("duid", duid),
+            ("duid", attribute(gateway, "DUID")),
             ("setid", id.clone()),
             ("socket", socket),
             ("uri", uri),
@@ -57,13 +59,29 @@ fn add_set(set: &BinrpcValue, readings: &mut Readings) {
     }
 }
 
-/// The attributes that distinguish gateways of a set that share a URI; empty where they are not set.
-/// Other gateways have no tags for them, so that a change of an attribute makes no new series.
-fn duid_and_socket(gateway: &BinrpcValue) -> (String, String) {
-    let attribute = |name| gateway.member("ATTRS").map(|attributes| text(attributes, name));
-    let attribute = |name| attribute(name).unwrap_or_default();
-    let socket = Some(attribute("SOCKNAME")).filter(|name| !name.is_empty());
-    (attribute("DUID"), socket.unwrap_or_else(|| attribute("SOCKET")))
+/// An attribute of a gateway; empty if it is not set.
+fn attribute(gateway: &BinrpcValue, name: &str) -> String {
+    gateway.member("ATTRS").map(|attributes| text(attributes, name)).unwrap_or_default()
+}
+
+/// The socket from which Kamailio sends to a gateway, which distinguishes gateways of a set that share a
+/// URI. Other gateways have no tag for it, so that a change makes no new series.
+fn socket(gateway: &BinrpcValue) -> String {
+    let name = Some(attribute(gateway, "SOCKNAME")).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| attribute(gateway, "SOCKET"))
+}
+
+/// Adds the configured name of its set to each reading of a gateway, as the tag `set_name`.
+pub(crate) fn name_sets(readings: &mut [Reading], names: &BTreeMap<String, String>) {
+    if names.is_empty() {
+        return;
+    }
+    for reading in readings.iter_mut().filter(|reading| reading.name.starts_with(PREFIX)) {
+        let set = reading.tags.iter().find(|(key, _)| key == "setid");
+        if let Some(name) = set.and_then(|(_, id)| names.get(id)) {
+            reading.tags.push(("set_name".into(), name.clone()));
+        }
+    }
 }
 
 /// Adds the readings of a gateway. The first tag is its flags.
@@ -77,6 +95,16 @@ fn add_gateway(gateway: &BinrpcValue, tags: BorrowedTags<'_>, readings: &mut Rea
     }
     if let Some(priority) = gateway.member("PRIORITY").and_then(BinrpcValue::number) {
         readings.level("kamailio.dispatcher.list.priority", tags, priority);
+    }
+    let weights = [
+        ("WEIGHT", "kamailio.dispatcher.list.weight"),
+        ("RWEIGHT", "kamailio.dispatcher.list.rweight"),
+    ];
+    for (field, name) in weights {
+        let weight = gateway.member("ATTRS").and_then(|attributes| attributes.member(field));
+        if let Some(weight) = weight.and_then(BinrpcValue::number) {
+            readings.level(name, tags, weight);
+        }
     }
     if let Some(latency) = gateway.member("LATENCY") {
         add_latencies(latency, tags, readings);

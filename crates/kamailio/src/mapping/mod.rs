@@ -10,6 +10,7 @@ pub(crate) mod fields;
 pub(crate) mod generic;
 pub(crate) mod memory;
 pub(crate) mod peers;
+pub(crate) mod runinfo;
 pub(crate) mod statistics;
 #[cfg(test)]
 mod tests;

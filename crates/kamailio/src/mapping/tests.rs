@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use binrpc::{BinrpcValue, DecodeLimits, Member, PacketHeader, PacketKind, decode};
 
+use super::dispatcher;
 use crate::methods::{METHODS, map_reply, parse_call};
 use crate::reading::{Reading, ReadingValue, Readings};
 
@@ -210,9 +211,29 @@ fn gateways_of_a_set_with_one_uri_are_told_apart_by_their_attributes() {
     let expected = [
         r#"duid="gw-1" setid="7" uri="sip:a""#,
         r#"duid="gw-2" setid="7" socket="udp:192.0.2.1:5060" uri="sip:a""#,
-        r#"setid="7" uri="sip:b""#,
+        r#"duid="gw-3" setid="7" uri="sip:b""#,
     ];
     assert_eq!(priorities, expected);
+}
+
+#[test]
+fn gateways_have_the_configured_name_of_their_set() {
+    let destination = record(&[("URI", "sip:a".into()), ("PRIORITY", 1.into())]);
+    let set = |id: i32| {
+        record(&[("ID", id.into()), ("TARGETS", record(&[("DEST", destination.clone())]))])
+    };
+    let reply = record(&[("RECORDS", record(&[("SET", set(7)), ("SET", set(8))]))]);
+    let mut readings = readings("dispatcher.list", &[reply]);
+    dispatcher::name_sets(&mut readings, &[("7".to_owned(), "acme".to_owned())].into());
+    let lines = lines(&readings);
+    let lines: Vec<_> = lines.lines().filter(|line| line.contains("priority")).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"level 1 kamailio.dispatcher.list.priority setid="7" uri="sip:a" set_name="acme""#,
+            r#"level 1 kamailio.dispatcher.list.priority setid="8" uri="sip:a""#,
+        ]
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use model::{AssignedName, MetricKind, OwnTags, Series};
 
-use super::table::{ExporterMetric, counter, gauge, one, with};
+use super::table::{ExporterMetric, counter, gauge, of_gateway, one, with};
 use crate::mapping::statistics;
 use crate::poll_metrics;
 
@@ -132,7 +132,12 @@ pub(super) const TABLE: &[ExporterMetric] = &[
     gauge(
         "kamailio_dispatcher_list_target",
         "Target status.",
-        &[with("kamailio.dispatcher.list.target", &["flags", "setid", "uri"])],
+        &[of_gateway(
+            "kamailio.dispatcher.list.target",
+            &["flags", "setid", "uri"],
+            &[],
+            &["duid", "set_name", "socket"],
+        )],
     ),
     gauge(
         "kamailio_tls_info_max_connections",

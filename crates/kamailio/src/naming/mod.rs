@@ -20,17 +20,25 @@ mod pascom;
 mod table;
 #[cfg(test)]
 mod tests;
+mod voiplens;
 
 /// The names of the exporter that calls methods (`florentchauveau/kamailio_exporter`).
 #[must_use]
 pub fn callr() -> Arc<dyn SeriesNaming> {
-    Arc::new(ExporterNaming::new(callr::TABLE, callr::statistic))
+    Arc::new(ExporterNaming::new(&[callr::TABLE], callr::statistic))
 }
 
 /// The names of the exporter that reads statistics (`pascomnet/kamailio_exporter`).
 #[must_use]
 pub fn pascom() -> Arc<dyn SeriesNaming> {
-    Arc::new(ExporterNaming::new(pascom::TABLE, pascom::scripted))
+    Arc::new(ExporterNaming::new(&[pascom::TABLE], pascom::scripted))
+}
+
+/// The names of the exporter that reads statistics and calls methods (`voiplens/kamailio_exporter`).
+#[must_use]
+pub fn voiplens() -> Arc<dyn SeriesNaming> {
+    // It continues the exporter that reads statistics, and has all of its metrics.
+    Arc::new(ExporterNaming::new(&[pascom::TABLE, voiplens::TABLE], pascom::scripted))
 }
 
 /// Names a series that is in no table.
@@ -44,8 +52,9 @@ struct ExporterNaming {
 }
 
 impl ExporterNaming {
-    fn new(table: &[ExporterMetric], rule: NamingRule) -> Self {
-        Self { table: table.iter().flat_map(ExporterMetric::assigned_names).collect(), rule }
+    fn new(tables: &[&[ExporterMetric]], rule: NamingRule) -> Self {
+        let metrics = tables.iter().flat_map(|table| table.iter());
+        Self { table: metrics.flat_map(ExporterMetric::assigned_names).collect(), rule }
     }
 
     /// The name according to the rule. A script can give a statistic any name, even one that the table

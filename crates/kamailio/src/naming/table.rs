@@ -46,12 +46,33 @@ pub(super) const fn one(name: &'static str) -> MetricSource {
 
 /// A metric that keeps these labels.
 pub(super) const fn with(name: &'static str, kept: &'static [&'static str]) -> MetricSource {
-    MetricSource::One { name, own_tags: OwnTags { kept, dropped: &[] } }
+    MetricSource::One { name, own_tags: OwnTags { kept, renamed: &[], dropped: &[] } }
+}
+
+/// A metric with a label of the exporter for each of these tags.
+pub(super) const fn renaming(
+    name: &'static str,
+    renamed: &'static [(&'static str, &'static str)],
+) -> MetricSource {
+    MetricSource::One { name, own_tags: OwnTags { kept: &[], renamed, dropped: &[] } }
+}
+
+/// A metric for each gateway of the dispatcher, which the exporters identified by set and URI only.
+pub(super) const fn of_gateway(
+    name: &'static str,
+    kept: &'static [&'static str],
+    renamed: &'static [(&'static str, &'static str)],
+    dropped: &'static [&'static str],
+) -> MetricSource {
+    MetricSource::One { name, own_tags: OwnTags { kept, renamed, dropped } }
 }
 
 /// A metric for each process, which the exporter identified only by its number.
 pub(super) const fn of_process(name: &'static str) -> MetricSource {
-    MetricSource::One { name, own_tags: OwnTags { kept: &["entry"], dropped: &["process"] } }
+    MetricSource::One {
+        name,
+        own_tags: OwnTags { kept: &["entry"], renamed: &[], dropped: &["process"] },
+    }
 }
 
 /// A metric for each value of a label, which replaces `*` in `names`; without `*`, a single metric

@@ -27,15 +27,22 @@ fn gauge_in(naming: &dyn SeriesNaming, name: &str) -> String {
 
 #[test]
 fn each_series_is_in_a_table_at_most_once_and_comes_from_a_default_method() {
-    for table in [callr::TABLE, pascom::TABLE] {
-        let sources: Vec<String> =
-            table.iter().flat_map(ExporterMetric::assigned_names).map(|(name, _)| name).collect();
+    let voiplens = || pascom::TABLE.iter().chain(voiplens::TABLE).collect::<Vec<_>>();
+    for table in [callr::TABLE.iter().collect(), pascom::TABLE.iter().collect(), voiplens()] {
+        let names = table.iter().flat_map(|metric| metric.assigned_names());
+        let sources: Vec<String> = names.map(|(name, _)| name).collect();
         let distinct: HashSet<&String> = sources.iter().collect();
         assert_eq!(distinct.len(), sources.len());
         let names: HashSet<_> = table.iter().map(|metric| metric.name).collect();
         assert_eq!(names.len(), table.len());
+        // The guide for this exporter lists the other methods.
+        let is_listed = |source: &str| {
+            ["core.runinfo.", "dlg.profile_get_size", "htable.listTables.", "htable.stats."]
+                .iter()
+                .any(|method| source.starts_with(&format!("kamailio.{method}")))
+        };
         for source in sources {
-            assert!(is_polled_by_default(&source), "{source}");
+            assert!(is_polled_by_default(&source) || is_listed(&source), "{source}");
         }
     }
 }
@@ -136,6 +143,29 @@ fn series_of_other_methods_and_other_programs_keep_their_names() {
 }
 
 #[test]
+fn voiplens_has_the_names_of_pascom_and_those_of_methods() {
+    let voiplens = voiplens();
+    for (name, expected) in [
+        ("kamailio.core.rcv_requests", "counter kamailio_core_request_total method=rcv"),
+        ("kamailio.script.my_total", "counter kamailio_my_total"),
+        ("kamailio.tm.stats.total_local", "counter kamailio_tm_stats_local_total"),
+        ("kamailio.tm.stats.total", "counter kamailio_tm_stats_total"),
+        ("kamailio.dispatcher.list.active", "gauge kamailio_dispatcher_list_target"),
+        ("kamailio.dispatcher.list.target", "gauge kamailio_dispatcher_list_target_flags_status"),
+        (
+            "kamailio.dispatcher.list.timeouts",
+            "gauge kamailio_dispatcher_list_target_latency_timeout",
+        ),
+        ("kamailio.htable.stats.all", "gauge kamailio_htable_items_total"),
+        ("kamailio.up", "gauge kamailio_up"),
+        ("kamailio.dispatcher.list.state", "hidden"),
+        ("user.logins", "unchanged"),
+    ] {
+        assert_eq!(gauge_in(&*voiplens, name), expected);
+    }
+}
+
+#[test]
 fn own_tags_are_those_of_the_reply() {
     let own_tags = |naming: Arc<dyn SeriesNaming>, name: &str| {
         let SeriesPlacement::Renamed(assigned) = naming.place(&series(MetricKind::Gauge, name))
@@ -145,7 +175,8 @@ fn own_tags_are_those_of_the_reply() {
         (assigned.own_tags.kept, assigned.own_tags.dropped)
     };
     let target = own_tags(callr(), "kamailio.dispatcher.list.target");
-    assert_eq!(target, (&["flags", "setid", "uri"][..], &[][..]));
+    let dropped = &["duid", "set_name", "socket"];
+    assert_eq!(target, (&["flags", "setid", "uri"][..], &dropped[..]));
     let process = own_tags(pascom(), "kamailio.pkg.stats.used");
     assert_eq!(process, (&["entry"][..], &["process"][..]));
     assert_eq!(own_tags(callr(), "kamailio.core.rcv_replies"), (&[][..], &[][..]));
@@ -153,7 +184,7 @@ fn own_tags_are_those_of_the_reply() {
 
 #[test]
 fn negative_numbers_are_shown_as_unsigned_64_bit_numbers() {
-    for naming in [callr(), pascom()] {
+    for naming in [callr(), pascom(), voiplens()] {
         assert_eq!(naming.shown_value(-467.0), 1.844_674_407_370_955_2e19);
         assert_eq!(naming.shown_value(8.0), 8.0);
     }

@@ -16,13 +16,14 @@ pub(in crate::prometheus) struct StubNaming;
 impl StubNaming {
     /// Returns the type, name, added labels and own tags of a renamed series.
     fn assigned(name: &str) -> Option<AssignedName> {
-        let keeps = |kept| OwnTags { kept, dropped: &[] };
+        let keeps = |kept| OwnTags { kept, ..OwnTags::default() };
         let of_type = |value: &str| vec![("type", value.to_owned())];
         let (kind, name, added_labels, own_tags) = match name {
             "source.poll" => (MetricKind::Counter, "other_polls", vec![], OwnTags::default()),
             "source.target" => (MetricKind::Gauge, "other_target", vec![], keeps(&["flags"])),
             "source.memory" => {
-                let own_tags = OwnTags { kept: &["entry"], dropped: &["process"] };
+                let renamed = &[("rank", "place")];
+                let own_tags = OwnTags { kept: &["entry"], renamed, dropped: &["process"] };
                 (MetricKind::Gauge, "other_memory", vec![], own_tags)
             }
             "source.active" => {
@@ -108,9 +109,11 @@ fn hidden_points_count_as_delivered_and_values_are_converted() {
 
 #[test]
 fn source_tags_are_added_to_the_labels_and_replace_none() {
-    let tags = [("entry", "3"), ("host", "h"), ("node", "a"), ("process", "timer")];
+    let tags = [("entry", "3"), ("host", "h"), ("node", "a"), ("process", "timer"), ("rank", "1")];
     let memory = page(vec![gauge("source.memory", &tags, 9.0)]);
-    assert_eq!(samples(&memory), ["other_memory{entry=\"3\",host=\"h\",node=\"a\"} 9"]);
+    // `rank` has another name there, which a tag of the source does not take.
+    let labels = "entry=\"3\",host=\"h\",node=\"a\",place=\"1\"";
+    assert_eq!(samples(&memory), [format!("other_memory{{{labels}}} 9")]);
     let active = page(vec![gauge("source.active", &[("type", "edge")], 9.0)]);
     assert_eq!(samples(&active), ["other_dialogs{type=\"active\",type_2=\"edge\"} 9"]);
 }
