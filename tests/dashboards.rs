@@ -383,7 +383,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
          forwarders:\n  graphite: {{ address: \"127.0.0.1:1\", delivery: {{ queue: {{ max_points: 1 }}, \
          spool: {{ max_files: 1 }} }} }}\n  \
          kafka: {{ kafka_broker: \"127.0.0.1:1\", kafka_topic: \"m.{{name}}\" }}\n  prometheus: {{ listen: \"127.0.0.1:0\", \
-         merge: {{ url: \"http://127.0.0.1:1/\" }} }}\n",
+         merge: {{ url: \"http://127.0.0.1:1/\" }}, probe: {{ targets: [none] }} }}\n",
         kamailio.unix
     ));
     let job = format!("dashboards-{}", std::process::id());

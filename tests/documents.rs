@@ -637,6 +637,8 @@ fn the_status_schema_matches_a_real_status_and_the_example() {
         ".forwarders.*.held_totals",
         ".forwarders.*.reduced_histograms",
         ".forwarders.*.fallback_records",
+        ".forwarders.*.failed_probes",
+        ".forwarders.*.refused_probes",
         ".listeners[].mirror",
         ".listeners[].mirror[].target",
         ".listeners[].mirror[].sent",

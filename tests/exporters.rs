@@ -186,6 +186,77 @@ fn the_page_of_the_third_exporter_has_its_names_and_labels() {
     }
 }
 
+/// The status and the page of a probe.
+fn probe(daemon: &Daemon, target: &str) -> (u16, String) {
+    let url = format!("http://{}/probe", daemon.page.unwrap());
+    let url = reqwest::Url::parse_with_params(&url, &[("target", target)]).unwrap();
+    let reply = common::get(url).unwrap();
+    (reply.status().as_u16(), reply.text().unwrap())
+}
+
+#[test]
+fn a_probe_polls_an_allowed_target_once_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let daemon = Daemon::start(&format!(
+        "forwarders: {{ prometheus: {{ listen: \"127.0.0.1:0\", naming: callr, \
+         probe: {{ targets: [\"unix:{}/*\", \"tcp:127.0.0.1:1\"], timeout: 1s }} }} }}\n",
+        folder.path().display()
+    ));
+    let (status, page) = probe(&daemon, &replay.unix);
+    assert_eq!(status, 200);
+    for line in [
+        "kamailio_up 1\n",
+        "\nkamailio_core_uptime_uptime_total 8\n",
+        "\nkamailio_tm_stats_created_total 163\n",
+        "\nkamailio_dispatcher_list_target{flags=\"AP\",setid=\"1\",uri=\"sip:127.0.0.1:25462\"} 1\n",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    // Nothing listens there: the scrape succeeds, and says that Kamailio is down.
+    let (status, page) = probe(&daemon, "tcp:127.0.0.1:1");
+    assert_eq!((status, page.contains("\nkamailio_up 0\n")), (200, true), "{page}");
+    for (target, expected) in [
+        ("tcp:127.0.0.1:2", 403),
+        ("unix:/etc/passwd", 403),
+        (&format!("unix:{}/../x", folder.path().display()), 403),
+        ("", 400),
+    ] {
+        assert_eq!(probe(&daemon, target).0, expected, "{target}");
+    }
+    let page = daemon.status()["forwarders"]["prometheus"].clone();
+    assert_eq!((&page["failed_probes"], &page["refused_probes"]), (&1.into(), &4.into()));
+    let stopped = daemon.stop();
+    let refusals = stopped.warnings().into_iter().filter(|line| line.contains("refused to probe"));
+    assert_eq!(refusals.count(), 1, "at most one line a minute");
+}
+
+#[test]
+fn probes_are_limited_in_number_and_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    replay.answer(Answer::Hang);
+    let daemon = Daemon::start(
+        "forwarders: { prometheus: { listen: \"127.0.0.1:0\", \
+         probe: { targets: [\"unix:*\"], timeout: 2s, max_concurrent: 1 } } }\n",
+    );
+    let began = Instant::now();
+    let statuses = std::thread::scope(|scope| {
+        let probes = [(); 3].map(|()| scope.spawn(|| probe(&daemon, &replay.unix)));
+        let mut statuses = probes.map(|probe| probe.join().unwrap().0);
+        statuses.sort_unstable();
+        statuses
+    });
+    // One is polled for two seconds, during which the others are refused.
+    assert_eq!(statuses, [200, 503, 503]);
+    assert!(began.elapsed().as_secs() < 10);
+    replay.answer(Answer::Recorded);
+    let (status, page) = probe(&daemon, &replay.unix);
+    assert_eq!((status, page.contains("\nkamailio_up 1\n")), (200, true), "{page}");
+}
+
 #[test]
 fn promtool_reports_the_same_as_for_the_exporters() {
     let Some(program) = real_server("TALLYD_TEST_PROMTOOL") else { return };

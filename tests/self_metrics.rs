@@ -70,8 +70,9 @@ fn busy(more: &str) -> Daemon {
     config.insert_str(0, more);
     // Nothing listens on port 1.
     config += "  graphite: { address: \"127.0.0.1:1\" }\n";
-    config +=
-        "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" } }\n";
+    config += "  kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: \"m.{name}\" }\n";
+    config += "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" }, \
+               probe: { targets: [none] } }\n";
     let daemon = Daemon::start(&config);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter","count":3}"#);
     daemon.send("nonsense");

@@ -25,6 +25,7 @@ pub mod naming;
 pub mod restart;
 pub mod select;
 pub mod spool;
+pub mod target_poll;
 
 #[cfg(feature = "console")]
 pub mod console;

@@ -376,6 +376,7 @@ mod tests {
             expire_after: Duration::from_secs(600),
             resource: Vec::new(),
             naming: |_| None,
+            poll_target: |_, _| Box::pin(async { Err("no target".to_owned()) }),
         }
     }
 

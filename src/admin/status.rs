@@ -189,6 +189,8 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         held_totals: counts.held_totals,
         reduced_histograms: counts.reduced_histograms,
         fallback_records: counts.fallback_records,
+        failed_probes: counts.failed_probes,
+        refused_probes: counts.refused_probes,
     }
 }
 

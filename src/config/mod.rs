@@ -11,7 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{env, io};
 
 use basics::address::ListenAddresses;
@@ -19,6 +19,7 @@ use basics::bounds::between;
 use basics::units::{ByteSize, Span};
 use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
+use forwarders::target_poll::{PolledTarget, TargetPoll};
 use forwarders::{BuildContext, ForwardersConfig};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -238,6 +239,7 @@ impl Config {
             expire_after: self.aggregation.expire_after.get(),
             resource: self.resource(),
             naming: exporter_naming,
+            poll_target: poll_kamailio,
         };
         errors.extend(conflicts::check(self, &listeners, source));
         let at = |kind, index, key, words: String| {
@@ -359,6 +361,14 @@ fn exporter_naming(naming: PageNaming) -> Option<Arc<dyn SeriesNaming>> {
         PageNaming::Pascom => Some(kamailio::naming::pascom()),
         PageNaming::Voiplens => Some(kamailio::naming::voiplens()),
     }
+}
+
+/// Polls a Kamailio for `/probe`.
+fn poll_kamailio(target: String, limit: Duration) -> TargetPoll {
+    Box::pin(async move {
+        let polled = kamailio::scrape::scrape(target.parse()?, limit).await;
+        Ok(PolledTarget { points: polled.points, failure: polled.failure })
+    })
 }
 
 /// The folder that systemd passes for `StateDirectory=`, else the conventional one.

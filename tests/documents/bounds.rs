@@ -17,17 +17,18 @@ pub(crate) enum Quantity {
 }
 
 /// The keys that a section requires in addition to the one that is tried.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 14] = [
     // Without it, `idle_for` has nothing to limit.
     ("forwarders.console", "idle: statsd"),
     ("forwarders.file", "path: x"),
     ("forwarders.graphite", "address: \"a:1\""),
     ("forwarders.influxdb", "url: \"http://a\", database: x"),
-    ("forwarders.kafka", "kafka_broker: \"a:1\", kafka_topic: x"),
+    ("forwarders.kafka", "kafka_broker: \"a:1\", kafka_topic: \"{name}\""),
     ("forwarders.otlp", "endpoint: \"http://a\""),
-    // An upper bound of the timeouts of `merge` and `relay`.
+    // An upper bound of the timeouts of `merge`, `relay` and `probe`.
     ("forwarders.prometheus", "request_timeout: 1000h"),
     ("forwarders.prometheus.merge", "url: \"http://a\""),
+    ("forwarders.prometheus.probe", "targets: [a]"),
     ("forwarders.prometheus.relay", "path: /a"),
     ("forwarders.prometheus.remote_write", "url: \"http://a\""),
     ("forwarders.statsd", "address: \"a:1\""),

@@ -59,6 +59,13 @@ pub struct ForwarderStatus {
     /// placeholders in `kafka_topic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_records: Option<u64>,
+    /// Targets that did not answer a probe; only `prometheus` with `probe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_probes: Option<u64>,
+    /// Requests for a probe that were refused, because the target is not allowed or too many were
+    /// polled; only `prometheus` with `probe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_probes: Option<u64>,
 }
 
 /// The windows that wait on disk for one destination.

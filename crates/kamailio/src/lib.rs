@@ -25,6 +25,7 @@ pub mod naming;
 mod poll_metrics;
 pub mod poller;
 pub mod reading;
+pub mod scrape;
 pub mod stats;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

@@ -189,6 +189,16 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// The number of targets that did not answer a probe; `None` if the forwarder probes none.
+    fn failed_probes(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
+    /// The number of refused requests for a probe; `None` if the forwarder probes no targets.
+    fn refused_probes(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// Records outcomes that arrived after the last `send` of this batch was dropped, so that
     /// delivered payloads are not sent again. Called before the daemon stops or the forwarder is
     /// replaced. The future may be dropped at any await; it gets one second.

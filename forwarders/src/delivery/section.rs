@@ -7,6 +7,7 @@ use crate::delivery::destination::Destination;
 use crate::host_resource::HostResource;
 use crate::idle::IdleKeys;
 use crate::naming::NamingProvider;
+use crate::target_poll::TargetPoller;
 
 /// The daemon's settings that building a destination depends on.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct BuildContext {
     pub resource: Vec<(String, String)>,
     /// Provides the names for `forwarders.prometheus.naming`.
     pub naming: NamingProvider,
+    /// Polls a target for `forwarders.prometheus.probe`.
+    pub poll_target: TargetPoller,
 }
 
 /// A section of `forwarders` in the configuration file, which declares destinations of one kind.

@@ -60,6 +60,10 @@ pub struct Counts {
     /// Records that went to the fallback topic because theirs could not be used; `None` if the
     /// forwarder has one topic.
     pub fallback_records: Option<u64>,
+    /// Targets that did not answer a probe; `None` if the forwarder probes none.
+    pub failed_probes: Option<u64>,
+    /// Refused requests for a probe; `None` if the forwarder probes no targets.
+    pub refused_probes: Option<u64>,
 }
 
 /// The state of a forwarder's spool.
@@ -120,6 +124,8 @@ struct ContinuedCounts {
     failed_fetches: ContinuedCount,
     reduced_histograms: ContinuedCount,
     fallback_records: ContinuedCount,
+    failed_probes: ContinuedCount,
+    refused_probes: ContinuedCount,
     /// Not a count of events: that of the current forwarder.
     held_totals: Option<Arc<AtomicU64>>,
 }
@@ -160,6 +166,8 @@ impl ForwarderStats {
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
         continued.reduced_histograms.continue_with(forwarder.reduced_histograms());
         continued.fallback_records.continue_with(forwarder.fallback_records());
+        continued.failed_probes.continue_with(forwarder.failed_probes());
+        continued.refused_probes.continue_with(forwarder.refused_probes());
         continued.held_totals = forwarder.held_totals();
     }
 
@@ -172,6 +180,8 @@ impl ForwarderStats {
         let failed_fetches = continued.failed_fetches.get();
         let reduced_histograms = continued.reduced_histograms.get();
         let fallback_records = continued.fallback_records.get();
+        let failed_probes = continued.failed_probes.get();
+        let refused_probes = continued.refused_probes.get();
         let held_totals = continued.held_totals.as_ref().map(|held| held.load(Ordering::Relaxed));
         drop(continued);
         let counts = self.counts.lock().clone();
@@ -182,6 +192,8 @@ impl ForwarderStats {
             held_totals,
             reduced_histograms,
             fallback_records,
+            failed_probes,
+            refused_probes,
             ..counts
         }
     }
@@ -246,11 +258,11 @@ mod tests {
     }
 
     /// Has all counts; each one differs from the others.
-    struct Counting([Arc<AtomicU64>; 6]);
+    struct Counting([Arc<AtomicU64>; 8]);
 
     impl Counting {
         fn from(first: u64) -> Self {
-            Self([0, 1, 2, 3, 4, 5].map(|more| Arc::new(AtomicU64::new(first + more))))
+            Self([0, 1, 2, 3, 4, 5, 6, 7].map(|more| Arc::new(AtomicU64::new(first + more))))
         }
     }
 
@@ -285,9 +297,17 @@ mod tests {
         fn fallback_records(&self) -> Option<Arc<AtomicU64>> {
             Some(Arc::clone(&self.0[5]))
         }
+
+        fn failed_probes(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[6]))
+        }
+
+        fn refused_probes(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[7]))
+        }
     }
 
-    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 6] {
+    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 8] {
         let counts = stats.counts();
         [
             counts.refused_connections,
@@ -296,6 +316,8 @@ mod tests {
             counts.reduced_histograms,
             counts.held_totals,
             counts.fallback_records,
+            counts.failed_probes,
+            counts.refused_probes,
         ]
         .map(Option::unwrap)
     }
@@ -303,9 +325,9 @@ mod tests {
     #[test]
     fn all_counts_of_a_forwarder_continue_but_the_totals_it_holds_at_the_moment() {
         let stats = ForwarderStats::new(&Counting::from(1));
-        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5, 6, 7, 8]);
         stats.continue_with(&Counting::from(10));
-        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14, 21]);
+        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14, 21, 23, 25]);
     }
 
     #[test]

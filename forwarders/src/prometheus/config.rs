@@ -14,6 +14,7 @@ use crate::naming::PageNaming;
 use crate::select::SelectConfig;
 use basics::address::Listen;
 use basics::bounds::{at_least, between};
+use basics::globs::Globs;
 use basics::host_name::HostName;
 use basics::text::Secret;
 use basics::units::{ByteSize, Span};
@@ -26,6 +27,8 @@ const REQUEST_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=Byt
 const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(64);
 /// Range of `max_buckets`.
 const NATIVE_BUCKETS_RANGE: RangeInclusive<usize> = 8..=10_000;
+/// Upper limit of `max_concurrent`.
+const CONCURRENT_MAX: usize = 64;
 /// Upper limit of `max_samples`.
 const SAMPLES_MAX: usize = 1_000_000;
 
@@ -46,8 +49,8 @@ pub struct PrometheusConfig {
     pub hosts: Vec<HostName>,
     /// URL path of the page. Defaults to `/metrics`.
     pub path: PagePath,
-    /// The names of Kamailio's series: `tallyd`, or `callr` or `pascom` for the names of an older
-    /// exporter. All other series have tallyd's names. Defaults to `tallyd`.
+    /// The names of Kamailio's series: `tallyd`, or `callr`, `pascom` or `voiplens` for the names of an
+    /// older exporter. All other series have tallyd's names. Defaults to `tallyd`.
     pub naming: PageNaming,
     /// The forms in which timers are shown: `summary`, `native` (a native histogram, for scrapers
     /// that request protobuf and over remote write), `histogram` (with the bounds in `buckets`), or a
@@ -96,6 +99,9 @@ pub struct PrometheusConfig {
     pub merge: Option<MergeConfig>,
     /// A page of another program that is passed on unchanged, such as rtpengine's. None by default.
     pub relay: Option<RelayConfig>,
+    /// Polls of one Kamailio on request, at `/probe?target=…`, like an exporter for several targets.
+    /// Off by default: a client then names an address to which tallyd connects.
+    pub probe: Option<ProbeConfig>,
     /// Also pushes the same series to a server, as a separate destination named
     /// `NAME.remote_write`. None by default.
     pub remote_write: Option<RemoteWriteConfig>,
@@ -130,6 +136,7 @@ impl Default for PrometheusConfig {
             max_request: ByteSize::from_bytes(16 << 10),
             merge: None,
             relay: None,
+            probe: None,
             remote_write: None,
             select: SelectConfig::default(),
             idle: None,
@@ -173,6 +180,24 @@ pub struct RelayConfig {
     pub max_bytes: ByteSize,
 }
 
+/// `probe`: the targets that requests may name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Globs on the allowed targets, such as `unix:/run/kamailio/*` or `tcp:192.0.2.7:2046`; a
+    /// target has to match as it is in the request. `*` stands for any text, so end a host name with
+    /// its domain. Required.
+    pub targets: Globs,
+    /// Time limit of a poll. A scrape that has less time ends it earlier. Must be shorter than
+    /// `request_timeout`. Defaults to `5s`.
+    #[serde(default = "default_fetch_timeout")]
+    pub timeout: Span,
+    /// Maximum number of simultaneous polls, 1 to 64; further requests are refused with 503 and
+    /// counted. Defaults to `4`.
+    #[serde(default = "default_max_concurrent", deserialize_with = "concurrent")]
+    pub max_concurrent: usize,
+}
+
 /// `remote_write`: a server that accepts Prometheus' remote write 1.0.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +231,10 @@ pub struct RemoteWriteConfig {
     pub max_bytes: ByteSize,
 }
 
+const fn default_max_concurrent() -> usize {
+    4
+}
+
 const fn default_max_samples() -> usize {
     2000
 }
@@ -236,6 +265,7 @@ impl PrometheusConfig {
         let fetches = [
             ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
             ("relay", self.relay.as_ref().map(|relay| relay.timeout)),
+            ("probe", self.probe.as_ref().map(|probe| probe.timeout)),
         ];
         for (key, timeout) in fetches {
             let Some(timeout) = timeout else { continue };
@@ -262,6 +292,17 @@ impl PrometheusConfig {
                 "relay",
                 format!("has the `path` of the page itself, {path}"),
             ));
+        }
+        let paths = [Some(&self.path), self.relay.as_ref().map(|relay| &relay.path)];
+        if let Some(probe) = &self.probe {
+            if probe.targets.is_empty() {
+                let reason = "needs `targets`: globs on the allowed targets".to_owned();
+                return Err(InvalidKey::at("probe", reason));
+            }
+            if paths.into_iter().flatten().any(|path| path.as_str() == super::probe::PATH) {
+                let reason = "has the path /probe, which `path` or `relay` has too".to_owned();
+                return Err(InvalidKey::at("probe", reason));
+            }
         }
         Ok(())
     }
@@ -300,6 +341,10 @@ impl<'de> Deserialize<'de> for PagePath {
              `{text}`"
         )))
     }
+}
+
+fn concurrent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    between(deserializer, 1..=CONCURRENT_MAX)
 }
 
 fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

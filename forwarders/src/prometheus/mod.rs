@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use self::foreign::{Merge, Relay};
 use self::page::Page;
 pub(crate) use self::page::PageFormat;
+use self::probe::Probe;
 use self::server::{PageService, SERVER_NAME, Site};
 use self::state::{Limits, State};
 use self::timers::TimerSettings;
@@ -29,6 +30,7 @@ use crate::delivery::explained::ExplainedHistogram;
 use crate::delivery::forwarder::{Forwarder, InvalidState, ReleasedSockets, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
+use crate::target_poll::TargetPoller;
 use basics::address::ListenAddresses;
 use basics::tcp_listeners::{BindFailure, TcpListeners};
 use basics::units::Span;
@@ -44,6 +46,7 @@ mod names;
 mod native;
 mod negotiate;
 mod page;
+mod probe;
 mod protobuf;
 mod remote_write;
 mod sample_lines;
@@ -161,6 +164,20 @@ impl PrometheusPage {
         })
     }
 
+    /// Adds `/probe`, if it is configured.
+    pub(crate) fn probing(
+        mut self,
+        config: &PrometheusConfig,
+        poll: TargetPoller,
+        state: StateSettings,
+        naming: Option<Arc<dyn SeriesNaming>>,
+    ) -> Self {
+        if let (Some(config), Some(site)) = (&config.probe, Arc::get_mut(&mut self.site)) {
+            site.probe = Some(Probe::new(&self.name, config, poll, naming, state));
+        }
+        self
+    }
+
     async fn bind(&self) -> Result<TcpListeners, SendError> {
         let sockets = TcpListeners::bind(&self.addresses).await;
         let sockets = sockets.map_err(|BindFailure { address, error }| {
@@ -229,6 +246,14 @@ impl Forwarder for PrometheusPage {
 
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
         self.failed_fetches.clone()
+    }
+
+    fn failed_probes(&self) -> Option<Arc<AtomicU64>> {
+        Some(Arc::clone(&self.site.probe.as_ref()?.counts().failed))
+    }
+
+    fn refused_probes(&self) -> Option<Arc<AtomicU64>> {
+        Some(Arc::clone(&self.site.probe.as_ref()?.counts().refused))
     }
 
     fn reduced_histograms(&self) -> Option<Arc<AtomicU64>> {

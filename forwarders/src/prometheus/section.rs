@@ -55,6 +55,7 @@ impl ForwarderSection for PrometheusConfig {
         if let PageListen::At(addresses) = &self.listen {
             let (name, addresses) = (common.name.clone(), addresses.clone());
             let page = PrometheusPage::new(&self, name, addresses, state.clone(), naming.clone())?;
+            let page = page.probing(&self, context.poll_target, state.clone(), naming.clone());
             let settings = settings(self.clone());
             destinations.push(Destination::new(Self::KIND, common.clone(), settings, page));
         } else if remote_write.is_none() {

@@ -19,6 +19,7 @@ use super::config::PrometheusConfig;
 use super::foreign::{Merge, Relay};
 use super::negotiate;
 use super::page::{Page, PageFormat};
+use super::probe::{self, Probe};
 
 /// Value of the `Server` header, by which `tallyd check --connect` recognises the page.
 pub(super) const SERVER_NAME: &str = "tallyd";
@@ -52,12 +53,15 @@ pub(super) struct Site {
     pub(super) merge: Option<Merge>,
     /// Another program's page at its own path.
     pub(super) relay: Option<Relay>,
+    /// Polls targets that requests name.
+    pub(super) probe: Option<Probe>,
 }
 
 impl Site {
     /// Creates a site with one page, which is still empty.
     pub(super) fn new(path: &str) -> Self {
-        Self { path: path.to_owned(), current: CurrentPage::default(), merge: None, relay: None }
+        let current = CurrentPage::default();
+        Self { path: path.to_owned(), current, merge: None, relay: None, probe: None }
     }
 }
 
@@ -128,7 +132,8 @@ impl SiteService for PageService {
 async fn reply(request: &Request<Incoming>, site: &Site) -> Response<Pieces> {
     let asked = request.uri().path();
     let relay = site.relay.as_ref().filter(|relay| relay.path == asked);
-    let mut response = if asked != site.path && relay.is_none() {
+    let probe = site.probe.as_ref().filter(|_| asked == probe::PATH);
+    let mut response = if asked != site.path && relay.is_none() && probe.is_none() {
         words(StatusCode::NOT_FOUND, format!("the page is at {}\n", site.path))
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = words(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n".to_owned());
@@ -136,6 +141,8 @@ async fn reply(request: &Request<Incoming>, site: &Site) -> Response<Pieces> {
         refusal
     } else if let Some(relay) = relay {
         hand_on(relay).await
+    } else if let Some(probe) = probe {
+        probed(probe.answer(request.uri().query(), request.headers()).await)
     } else {
         show(request.headers(), site).await
     };
@@ -149,6 +156,18 @@ fn words(status: StatusCode, text: String) -> Response<Pieces> {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
+}
+
+fn probed(answer: Result<Bytes, (StatusCode, String)>) -> Response<Pieces> {
+    match answer {
+        Ok(page) => {
+            let mut response = Response::new(Pieces::from(page));
+            let text = HeaderValue::from_static(probe::FORMAT.content_type());
+            response.headers_mut().insert(CONTENT_TYPE, text);
+            response
+        }
+        Err((status, reason)) => words(status, format!("{reason}\n")),
+    }
 }
 
 async fn hand_on(relay: &Relay) -> Response<Pieces> {

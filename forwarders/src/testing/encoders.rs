@@ -123,6 +123,7 @@ pub fn encoder(name: &str) -> Encode {
         expire_after: EXPIRE_AFTER,
         resource: vec![("host.name".to_owned(), "web-1".to_owned())],
         naming: |_| None,
+        poll_target: |_, _| Box::pin(async { Err("no target".to_owned()) }),
     };
     let mut destinations = config.build(&context).expect("a destination");
     let mut forwarder = destinations.remove(0).forwarder;

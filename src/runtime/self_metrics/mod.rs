@@ -455,6 +455,18 @@ impl SelfMetricFamilies {
                 .iter()
                 .filter_map(|(name, now)| Some((forwarder(name), now.fallback_records?))),
         );
+        self.counter(
+            "tallyd_page_probes_failed_total",
+            "Targets that did not answer a probe",
+            forwarders.iter().filter_map(|(name, now)| Some((forwarder(name), now.failed_probes?))),
+        );
+        self.counter(
+            "tallyd_page_probes_refused_total",
+            "Refused requests for a probe: the target is not allowed, or too many were polled",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.refused_probes?))),
+        );
     }
 
     fn points(&mut self, forwarders: &[(&str, forwarding::Counts)]) {

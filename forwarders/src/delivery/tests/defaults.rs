@@ -41,6 +41,8 @@ async fn a_forwarder_has_no_sockets_totals_or_special_needs_unless_it_says_so() 
         forwarder.held_totals(),
         forwarder.reduced_histograms(),
         forwarder.fallback_records(),
+        forwarder.failed_probes(),
+        forwarder.refused_probes(),
     ];
     assert!(counts.iter().all(Option::is_none));
     assert_eq!(forwarder.save_state(&batch, u64::MAX), None);
