@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ struct Carriers {
     folder: TempDir,
     sip: SocketAddr,
     gateways: [SocketAddr; 4],
-    kamailio: Option<Running>,
+    _kamailio: Running,
 }
 
 /// An address of loopback that is free now.
@@ -81,14 +81,14 @@ impl Carriers {
         ] {
             command.args(["-A", &definition]);
         }
-        let kamailio = Some(Running::start(&mut command));
+        let kamailio = Running::start(&mut command);
         let deadline = Instant::now() + PATIENCE;
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             let log = folder.path().join("kamailio.log");
             assert!(Instant::now() < deadline, "{}", fs::read_to_string(log).unwrap());
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        Self { folder, sip, gateways, kamailio }
+        Self { folder, sip, gateways, _kamailio: kamailio }
     }
 
     fn sipp(&self, name: &str, address: SocketAddr) -> Command {
@@ -145,7 +145,7 @@ fn calls_through_a_real_kamailio_have_their_results_by_carrier_and_gateway() {
     let Some(script) = real_server("TALLYD_TEST_KAMAILIO") else { return };
     let daemon =
         Daemon::start("interval: 200ms\nforwarders: { prometheus: { listen: \"127.0.0.1:0\" } }\n");
-    let mut carriers = Carriers::start(&script, daemon.udp);
+    let carriers = Carriers::start(&script, daemon.udp);
     let gateways = [(0, "uas"), (1, "uas_busy"), (2, "uas_ringing")];
     let _gateways = gateways.map(|(index, name)| carriers.gateway(index, name));
     carriers.call("call", "1", 20);
@@ -192,12 +192,11 @@ fn calls_through_a_real_kamailio_have_their_results_by_carrier_and_gateway() {
     assert!(sums["carrier=beta,gateway=beta-3"] < 3.0 * 2_000.0, "{sums:?}");
     assert_eq!(daemon.status()["ledger"]["rejected"], serde_json::json!({}));
     assert!(!carriers.log().contains("ERROR"), "{}", carriers.log());
-    drop(carriers.kamailio.take());
 }
 
 #[test]
 fn the_rules_use_the_names_and_results_of_the_script() {
-    let read = |path: &str| fs::read_to_string(common::root().join(Path::new(path))).unwrap();
+    let read = |path: &str| fs::read_to_string(common::root().join(path)).unwrap();
     let (script, rules) = (read("examples/kamailio/calls.cfg"), read("etc/prometheus-calls.yaml"));
     for name in ["sip.call.attempts", "sip.call.pdd"] {
         assert!(script.contains(&format!(r#""metric_name":"{name}""#)), "{name}");

@@ -50,7 +50,7 @@ pub(super) fn topic_error(
 /// Blocks.
 fn topic_errors(
     producer: &Producer,
-    topics: Vec<(TopicId, String)>,
+    topics: &[(TopicId, String)],
     timeout: Duration,
 ) -> Vec<(TopicId, Option<Code>)> {
     let ask =
@@ -62,7 +62,7 @@ fn topic_errors(
     // One pause for all topics that the first requests may have created.
     if answers.iter().any(may_be_created) {
         thread::sleep(TOPIC_PAUSE);
-        for (answer, topic) in answers.iter_mut().zip(&topics) {
+        for (answer, topic) in answers.iter_mut().zip(topics) {
             if may_be_created(answer) {
                 *answer = ask(topic).unwrap_or(*answer);
             }
@@ -80,7 +80,7 @@ impl Kafka {
             return Ok(());
         }
         let (producer, timeout) = (self.producer()?, self.patience / 4);
-        let asked = tokio::task::spawn_blocking(move || topic_errors(&producer, topics, timeout));
+        let asked = tokio::task::spawn_blocking(move || topic_errors(&producer, &topics, timeout));
         for (id, error) in asked.await.map_err(SendError::transient)? {
             match error {
                 None => self.topics.usable(id),
