@@ -38,7 +38,7 @@ def _parse(path: str) -> Optional[Dict[str, Any]]:
     if not os.path.exists(path):
         return None
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError:
         _log.warning("PyYAML is not installed, so %s is not read", path)
         return None
