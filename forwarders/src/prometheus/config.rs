@@ -27,6 +27,8 @@ const REQUEST_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=Byt
 const BODY_RANGE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1024)..=ByteSize::from_mib(64);
 /// Range of `max_buckets`.
 const NATIVE_BUCKETS_RANGE: RangeInclusive<usize> = 8..=10_000;
+/// The path of probes.
+pub(super) const PROBE_PATH: &str = "/probe";
 /// Upper limit of `max_concurrent`.
 const CONCURRENT_MAX: usize = 64;
 /// Upper limit of `max_samples`.
@@ -299,7 +301,7 @@ impl PrometheusConfig {
                 let reason = "needs `targets`: globs on the allowed targets".to_owned();
                 return Err(InvalidKey::at("probe", reason));
             }
-            if paths.into_iter().flatten().any(|path| path.as_str() == super::probe::PATH) {
+            if paths.into_iter().flatten().any(|path| path.as_str() == PROBE_PATH) {
                 let reason = "has the path /probe, which `path` or `relay` has too".to_owned();
                 return Err(InvalidKey::at("probe", reason));
             }

@@ -173,7 +173,8 @@ impl PrometheusPage {
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Self {
         if let (Some(config), Some(site)) = (&config.probe, Arc::get_mut(&mut self.site)) {
-            site.probe = Some(Probe::new(&self.name, config, poll, naming, state));
+            let new_state = Box::new(move || state.clone().state(naming.clone()));
+            site.probe = Some(Probe::new(&self.name, config, poll, new_state));
         }
         self
     }

@@ -16,17 +16,15 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::StateSettings;
 use super::config::ProbeConfig;
 use super::page::{Page, PageFormat};
+use super::state::State;
 use crate::target_poll::{PolledTarget, TargetPoller};
 use basics::escape::escaped;
 use basics::log_throttle::LogThrottle;
 use basics::time::unix_ms;
-use model::{SeriesNaming, Snapshot, Window};
+use model::{Snapshot, Window};
 
-/// The path of the page.
-pub(super) const PATH: &str = "/probe";
 /// The format of the page.
 pub(super) const FORMAT: PageFormat = PageFormat::Text;
 /// The header in which Prometheus sends its timeout, in seconds.
@@ -36,13 +34,16 @@ const REPLY_TIME: Duration = Duration::from_millis(500);
 /// The shortest time for a poll.
 const POLL_MIN: Duration = Duration::from_millis(100);
 
+/// Creates an empty state with the settings of the page.
+pub(super) type NewState = Box<dyn Fn() -> State + Send + Sync>;
+
 /// Polls targets on request.
 pub(super) struct Probe {
     forwarder: String,
     config: ProbeConfig,
     poll_target: TargetPoller,
-    naming: Option<Arc<dyn SeriesNaming>>,
-    state: StateSettings,
+    /// Creates an empty state for the page of a target.
+    new_state: NewState,
     /// A place for each poll that may run at the same time.
     places: Semaphore,
     counts: ProbeCounts,
@@ -63,15 +64,13 @@ impl Probe {
         forwarder: &str,
         config: &ProbeConfig,
         poll_target: TargetPoller,
-        naming: Option<Arc<dyn SeriesNaming>>,
-        state: StateSettings,
+        new_state: NewState,
     ) -> Self {
         Self {
             forwarder: forwarder.to_owned(),
             config: config.clone(),
             poll_target,
-            naming,
-            state,
+            new_state,
             places: Semaphore::new(config.max_concurrent),
             counts: ProbeCounts::default(),
             log: Mutex::default(),
@@ -137,7 +136,7 @@ impl Probe {
         if failure.is_some() {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
-        let mut state = self.state.clone().state(self.naming.clone());
+        let mut state = (self.new_state)();
         let end_ms = unix_ms(std::time::SystemTime::now());
         state.apply(&Snapshot {
             window: Window { end_ms, length: Duration::ZERO },

@@ -15,7 +15,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::config::PrometheusConfig;
+use super::config::{PROBE_PATH, PrometheusConfig};
 use super::foreign::{Merge, Relay};
 use super::negotiate;
 use super::page::{Page, PageFormat};
@@ -132,7 +132,7 @@ impl SiteService for PageService {
 async fn reply(request: &Request<Incoming>, site: &Site) -> Response<Pieces> {
     let asked = request.uri().path();
     let relay = site.relay.as_ref().filter(|relay| relay.path == asked);
-    let probe = site.probe.as_ref().filter(|_| asked == probe::PATH);
+    let probe = site.probe.as_ref().filter(|_| asked == PROBE_PATH);
     let mut response = if asked != site.path && relay.is_none() && probe.is_none() {
         words(StatusCode::NOT_FOUND, format!("the page is at {}\n", site.path))
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
