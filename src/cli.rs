@@ -13,6 +13,7 @@ use crate::commands::send::options::SendArgs;
 use crate::commands::spool::SpoolArgs;
 use crate::commands::tap::options::TapArgs;
 use crate::commands::top::options::TopArgs;
+use crate::commands::values::options::ValuesArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub enum Command {
     /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
     #[command(after_help = TOP_HELP)]
     Top(TopArgs),
+    /// Show the current values of a running daemon's series
+    #[command(after_help = VALUES_HELP)]
+    Values(ValuesArgs),
     /// Explain messages: their points or the rejection, and the bytes for each destination
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
@@ -71,7 +75,7 @@ const RELOAD_HELP: &str = "\
 The daemon first checks the whole file. If the file has an error, or changes a key that needs a \
 restart, the daemon refuses the reload and continues as before. Otherwise it applies only the \
 differences: sockets, the open window, gauges, queues and spools stay. `tallyd check --diff` \
-previews the changes.
+previews the changes. With an `admin.socket`, the command needs no permission to signal the daemon.
 Exit status: 0 if the daemon uses the current content of its file, 1 if not, 2 for wrong usage.";
 
 const SEND_USAGE: &str = "\
@@ -161,6 +165,19 @@ Examples:
 `?` explains the keys. The daemon counts senders only while a client shows them.
 Exit status: 0 after `q`, 1 if no daemon answers at the start, 2 for wrong usage.";
 
+const VALUES_HELP: &str = "\
+Examples:
+  tallyd values
+  tallyd values 'user.*' --tag stage=login --type timer
+  tallyd values --type gauge --sort value --limit 20 --watch
+  tallyd values 'queue.*' --sort -idle         the longest without samples
+  tallyd values 'old.*' --delete               remove them from the daemon
+  tallyd values --limit 1000000 --json | jq -c '[.name, .value]'
+
+VALUE is the level of a gauge; of a counter, set or trace, its count in the last window; of a timer, its \
+mean. A series without samples in that window has none.
+Exit status: 0 if the daemon answered, 1 if not, 2 for wrong usage.";
+
 /// The arguments of `tallyd run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -206,7 +223,7 @@ mod tests {
 
     #[test]
     fn help_names_every_metric_type() {
-        for name in ["send", "tap", "bench"] {
+        for name in ["send", "tap", "bench", "values"] {
             let mut cli = Cli::command();
             let command = cli.find_subcommand_mut(name).unwrap();
             let help = command.render_long_help().to_string();

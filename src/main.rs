@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
-use tallyd::commands::{bench, check, compare, explain, kamailio, reload, send, spool, tap, top};
+use tallyd::commands::{
+    bench, check, compare, explain, kamailio, reload, send, spool, tap, top, values,
+};
 use tallyd::daemon::{self, held_signals};
 
 fn main() -> ExitCode {
@@ -25,5 +27,6 @@ fn main() -> ExitCode {
         Command::Kamailio(args) => kamailio::command(&args),
         Command::Spool(args) => spool::command(&args),
         Command::Top(args) => top::command(&args),
+        Command::Values(args) => values::command(&args),
     }
 }

@@ -1,12 +1,17 @@
-//! The admin endpoint: an HTTP server that shows the state of the daemon and changes nothing.
+//! The admin endpoint: an HTTP server that shows the state of the daemon. Only its Unix socket accepts
+//! requests that change something.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::path::AdminPath;
 use basics::tcp_listeners::{BindFailure, TcpListeners};
+use engine::listener::config::SocketPath;
+use engine::listener::socket_file::SocketFile;
 use httpserver::HttpServer;
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -17,57 +22,95 @@ use crate::runtime::RuntimeState;
 
 use self::service::AdminService;
 use self::state::AdminState;
+use self::unix_socket::{AdminSocketError, AdminUnixSocket};
 
 pub use self::service::http_server;
 
+mod changes;
 mod health;
 mod history;
 mod json;
+mod operators;
 mod page;
 mod rejected;
 mod reload;
 mod router;
+mod series;
 mod service;
 mod state;
 mod status;
 mod tap;
 mod top;
+mod unix_socket;
 
 /// How long a stop waits for clients that do not read the end of a long reply.
 const LONG_REPLY_END_MAX: Duration = Duration::from_secs(1);
 
 /// Why the endpoint cannot be bound.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} for the admin endpoint: {source}; change `admin: {{listen}}`")]
-pub struct AdminError {
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
+pub enum AdminError {
+    /// An address cannot be bound.
+    #[error(
+        "cannot listen on {address} for the admin endpoint: {source}; change `admin: {{listen}}`"
+    )]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
+    },
+    /// The Unix socket cannot be bound.
+    #[error(transparent)]
+    Socket(#[from] AdminSocketError),
 }
 
-/// Bound sockets that are not served yet; `None` when the endpoint is disabled.
+/// Bound sockets that are not served yet.
 #[derive(Debug)]
-pub struct AdminSocket(Option<TcpListeners>);
+pub struct AdminSockets {
+    /// `None` if the running ones stay.
+    listen: Option<AdminSocket>,
+    /// The same.
+    unix: Option<Option<AdminUnixSocket>>,
+}
+
+/// Bound sockets at addresses; `None` when the endpoint is disabled.
+#[derive(Debug)]
+struct AdminSocket(Option<TcpListeners>);
 
 /// The endpoint. Dropping it stops serving.
 #[derive(Debug)]
 pub struct AdminServer {
     listen: AdminListen,
+    /// The path of the Unix socket.
+    socket: Option<SocketPath>,
+    /// Its file, which is removed with this value.
+    socket_file: Option<SocketFile>,
     http: HttpServer,
     state: AdminState,
     serving: Option<JoinHandle<()>>,
+    serving_unix: Option<JoinHandle<()>>,
+    history: JoinHandle<()>,
+}
+
+impl AdminSockets {
+    /// Binds the configured addresses and the path.
+    ///
+    /// # Errors
+    /// When an address is taken, or this host has none of them, or the path is taken.
+    pub async fn bind(config: &AdminConfig) -> Result<Self, AdminError> {
+        let unix = Some(AdminUnixSocket::bind(config)?);
+        Ok(Self { listen: Some(AdminSocket::bind(&config.listen).await?), unix })
+    }
 }
 
 impl AdminSocket {
     /// Binds the configured addresses.
-    ///
-    /// # Errors
-    /// When an address is taken, or this host has none of them.
-    pub async fn bind(listen: &AdminListen) -> Result<Self, AdminError> {
+    async fn bind(listen: &AdminListen) -> Result<Self, AdminError> {
         let AdminListen::At(addresses) = listen else { return Ok(Self(None)) };
-        let sockets = TcpListeners::bind(addresses)
-            .await
-            .map_err(|failure| AdminError { address: failure.address, source: failure.error })?;
+        let sockets = TcpListeners::bind(addresses).await.map_err(|failure| {
+            AdminError::Address { address: failure.address, source: failure.error }
+        })?;
         for BindFailure { address, error } in sockets.missing() {
             warn!(%address, %error, "admin endpoint: left out an address that this host lacks");
         }
@@ -81,57 +124,79 @@ impl AdminServer {
     pub fn start(
         config: &AdminConfig,
         http: HttpServer,
-        socket: AdminSocket,
+        sockets: AdminSockets,
         runtime: Arc<RuntimeState>,
     ) -> Self {
-        let state = AdminState::new(runtime);
-        let listen = config.listen.clone();
-        let mut server = Self { listen, http, state, serving: None };
-        server.serve(socket);
+        let state = AdminState::new(Arc::clone(&runtime));
+        let history = tokio::spawn(Arc::clone(&state.history).keep(runtime));
+        let mut server = Self {
+            listen: config.listen.clone(),
+            socket: config.socket.clone(),
+            socket_file: None,
+            http,
+            state,
+            serving: None,
+            serving_unix: None,
+            history,
+        };
+        server.serve(sockets);
         server
     }
 
-    /// Binds the address of another configuration if it differs; the server keeps running.
+    /// Binds what another configuration changes; the server keeps running.
     ///
     /// # Errors
-    /// When the address is taken or does not belong to this host.
-    pub async fn prepare(&self, config: &AdminConfig) -> Result<Option<AdminSocket>, AdminError> {
-        if config.listen == self.listen {
-            Ok(None)
-        } else {
-            AdminSocket::bind(&config.listen).await.map(Some)
+    /// When an address is taken or does not belong to this host, or the path is taken.
+    pub async fn prepare(&self, config: &AdminConfig) -> Result<AdminSockets, AdminError> {
+        let mut prepared = AdminSockets { listen: None, unix: None };
+        if config.listen != self.listen {
+            prepared.listen = Some(AdminSocket::bind(&config.listen).await?);
         }
+        if config.socket != self.socket {
+            prepared.unix = Some(AdminUnixSocket::bind(config)?);
+        }
+        Ok(prepared)
     }
 
-    /// Applies another configuration, with the socket that [`AdminServer::prepare`] bound for it.
-    pub fn apply(
-        &mut self,
-        config: &AdminConfig,
-        connections_max: usize,
-        socket: Option<AdminSocket>,
-    ) {
+    /// Applies another configuration, with the sockets that [`AdminServer::prepare`] bound for it.
+    pub fn apply(&mut self, config: &AdminConfig, connections_max: usize, sockets: AdminSockets) {
         self.http.reconfigure(service::limits(config, connections_max), &config.hosts);
-        self.listen = config.listen.clone();
-        if let Some(socket) = socket {
-            self.serve(socket);
+        (self.listen, self.socket) = (config.listen.clone(), config.socket.clone());
+        self.serve(sockets);
+        if let Some(path) = &self.socket {
+            let permissions = Permissions::from_mode(config.socket_mode.0);
+            if let Err(error) = fs::set_permissions(&path.0, permissions) {
+                warn!(path = %path.0.display(), %error, "cannot change the mode of admin.socket");
+            }
         }
     }
 
-    fn serve(&mut self, AdminSocket(socket): AdminSocket) {
-        self.stop();
-        let Some(socket) = socket else { return };
-        for address in socket.local_addresses() {
-            info!(%address, "admin endpoint: {}", AdminPath::ALL.map(AdminPath::as_str).join(" "));
+    fn serve(&mut self, AdminSockets { listen, unix }: AdminSockets) {
+        let (http, service) =
+            (self.http.clone(), AdminService::new(router::router(self.state.clone())));
+        if let Some(AdminSocket(listeners)) = listen {
+            let task = listeners.map(|listeners| {
+                for address in listeners.local_addresses() {
+                    let paths = AdminPath::ALL.map(AdminPath::as_str).join(" ");
+                    info!(%address, "admin endpoint: {paths}");
+                }
+                let (http, service) = (http.clone(), service.clone());
+                tokio::spawn(async move { http.serve(listeners, service).await })
+            });
+            replace(&mut self.serving, task);
         }
-        let (history, runtime) = (Arc::clone(&self.state.history), self.state.runtime.clone());
-        let service = AdminService::new(router::router(self.state.clone()));
-        let http = self.http.clone();
-        self.serving = Some(tokio::spawn(async move {
-            tokio::select! {
-                () = http.serve(socket, service) => {}
-                () = history.keep(runtime) => {}
+        if let Some(socket) = unix {
+            let (listener, file) =
+                socket.map(|AdminUnixSocket { listener, file }| (listener, file)).unzip();
+            if let Some(file) = &file {
+                info!(socket = %file, "admin endpoint");
             }
-        }));
+            let task = listener.map(|listener| {
+                tokio::spawn(async move { http.serve_unix(listener, service).await })
+            });
+            self.socket_file = file;
+            replace(&mut self.serving_unix, task);
+        }
     }
 
     /// Ends the replies that last as long as their clients read, and waits for their end for a bounded
@@ -141,16 +206,19 @@ impl AdminServer {
         let ended = self.http.long_replies_ended();
         let _some_do_not_read = tokio::time::timeout(LONG_REPLY_END_MAX, ended).await;
     }
+}
 
-    fn stop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-        }
+/// Ends a task and notes its successor.
+fn replace(task: &mut Option<JoinHandle<()>>, next: Option<JoinHandle<()>>) {
+    if let Some(previous) = std::mem::replace(task, next) {
+        previous.abort();
     }
 }
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
-        self.stop();
+        replace(&mut self.serving, None);
+        replace(&mut self.serving_unix, None);
+        self.history.abort();
     }
 }

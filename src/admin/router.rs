@@ -18,7 +18,7 @@ use axum::{Router, middleware};
 
 use super::json::VisibleJson;
 use super::state::AdminState;
-use super::{health, page, rejected, reload, status, tap};
+use super::{changes, health, page, rejected, reload, series, status, tap};
 use crate::runtime::self_metrics;
 
 /// All paths of the endpoint.
@@ -40,8 +40,9 @@ fn handler(path: AdminPath) -> MethodRouter<AdminState> {
         AdminPath::Status => get(status),
         AdminPath::Rejected => get(rejected),
         AdminPath::History => get(history),
-        AdminPath::Reload => get(reload::show),
+        AdminPath::Reload => get(reload::show).post(changes::reload),
         AdminPath::Top => get(top),
+        AdminPath::Series => get(series::list).delete(changes::remove_series),
         AdminPath::Tap => get(tap::stream),
     }
 }
@@ -126,7 +127,8 @@ mod tests {
         assert_eq!(
             try_these(),
             "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
-             /api/v1/history, /api/v1/reload, /api/v1/top or /api/v1/tap\n"
+             /api/v1/history, /api/v1/reload, /api/v1/top, /api/v1/series or \
+             /api/v1/tap\n"
         );
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         kamailio: components.kamailio.iter().map(|stats| kamailio(stats)).collect(),
         series: series(runtime),
         taps: runtime.taps.status(),
+        values: Some(runtime.values.status()),
         forwarders: forwarders.map(|one| (one.name.clone(), forwarder(one))).collect(),
     }
 }
@@ -162,6 +163,7 @@ fn series(runtime: &RuntimeState) -> SeriesStatus {
         overflowed,
         overflowed_by_metric: overflowed_by_metric.into_iter().collect(),
         forgotten_gauges: Some(runtime.registry.forgotten_gauges()),
+        removed: Some(runtime.registry.removed_series()),
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }
 }

@@ -11,3 +11,4 @@ pub mod send;
 pub mod spool;
 pub mod tap;
 pub mod top;
+pub mod values;

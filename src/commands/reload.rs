@@ -25,7 +25,8 @@ pub struct ReloadArgs {
     /// itself reads the file that it was started with.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The daemon's admin endpoint [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`, which needs no signal
+    /// [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
     /// The process ID of the daemon, if it has no admin endpoint
@@ -58,6 +59,8 @@ enum ReloadCommandError {
     Signal { pid: u32, source: rustix::io::Errno },
     #[error("the daemon ended or stopped answering after the request; see its log: {0}")]
     Ended(#[source] LedgerError),
+    #[error(transparent)]
+    Socket(LedgerError),
     #[error("the daemon did not report an outcome within {OUTCOME_TIMEOUT:?}; see its log")]
     Silent,
 }
@@ -110,6 +113,9 @@ pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminCl
 fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     let admin =
         admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
+    if admin.may_change() && args.pid.is_none() {
+        return admin.reload(OUTCOME_TIMEOUT).map(Some).map_err(ReloadCommandError::Socket);
+    }
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,
         (Err(_), Some(pid)) => return signal_reload(pid).map(|()| None),

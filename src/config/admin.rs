@@ -4,7 +4,8 @@ use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use basics::bounds::between;
 use basics::host_name::HostName;
-use basics::units::Span;
+use basics::units::{ByteSize, Span};
+use engine::listener::config::{FileMode, SocketPath};
 use engine::listener::tap::TapConfig;
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -20,6 +21,14 @@ pub struct AdminConfig {
     /// for all its addresses. It has no authentication: at an address other than
     /// loopback, every client that reaches it can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
+    /// Path of a Unix socket with the same API, which also accepts requests that change something: only
+    /// root, the daemon's own user and `operators` may send these. Defaults to none.
+    pub socket: Option<SocketPath>,
+    /// Permissions of the socket's file: who may write to it can read everything that the endpoint
+    /// shows. Defaults to `0660`.
+    pub socket_mode: FileMode,
+    /// Who may change something through the socket, besides root and the daemon's own user.
+    pub operators: OperatorsConfig,
     /// Names of this host under which a browser may open the status page and read client data, in
     /// addition to addresses, names without a dot and the system's host name. Requests under other
     /// names are refused, because any web page can point its domain at this address. Defaults to none.
@@ -39,18 +48,24 @@ pub struct AdminConfig {
     pub top: TopConfig,
     /// Bounds of the live taps on the listeners.
     pub tap: TapConfig,
+    /// Bounds of `/api/v1/series`.
+    pub series: SeriesConfig,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: AdminListen::default(),
+            socket: None,
+            socket_mode: FileMode::DEFAULT,
+            operators: OperatorsConfig::default(),
             hosts: Vec::new(),
             max_connections: 64,
             request_timeout: Span::from_secs(5),
             write_timeout: Span::from_secs(10),
             top: TopConfig::default(),
             tap: TapConfig::default(),
+            series: SeriesConfig::default(),
         }
     }
 }
@@ -78,5 +93,52 @@ pub struct TopConfig {
 impl Default for TopConfig {
     fn default() -> Self {
         Self { max_tag_keys: 500, max_senders: 256 }
+    }
+}
+
+/// `admin.operators`: users and groups of this host, by name or number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperatorsConfig {
+    /// Users. Defaults to none.
+    pub users: Vec<String>,
+    /// Groups; a user's primary group counts too. Defaults to none.
+    pub groups: Vec<String>,
+}
+
+/// Largest `series.max_requests`.
+const SERIES_REQUESTS_MAX: u32 = 16;
+
+/// `admin.series`: the bounds of `/api/v1/series`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SeriesConfig {
+    /// Maximum number of requests that are answered at the same time; further ones are refused. A
+    /// request takes a look at every live series. `0` disables them. 0 to 16. Defaults to `2`.
+    #[serde(deserialize_with = "series_requests")]
+    pub max_requests: u32,
+    /// Maximum memory of the last window, which is kept until the next one ends to answer requests. Of a
+    /// larger one, requests show only which series are live, and the levels of gauges. `0` keeps none.
+    /// Defaults to `512MiB`.
+    pub max_window: ByteSize,
+}
+
+impl Default for SeriesConfig {
+    fn default() -> Self {
+        Self { max_requests: 2, max_window: ByteSize::from_mib(512) }
+    }
+}
+
+fn series_requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    between(deserializer, 0..=SERIES_REQUESTS_MAX)
+}
+
+impl AdminConfig {
+    /// The largest window to keep for requests, in bytes; 0 if nobody can ask for it.
+    #[must_use]
+    pub fn window_bytes_max(&self) -> u64 {
+        let is_unreachable = matches!(self.listen, Listen::None) && self.socket.is_none();
+        let is_off = is_unreachable || self.series.max_requests == 0;
+        if is_off { 0 } else { self.series.max_window.get() }
     }
 }

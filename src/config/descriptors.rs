@@ -57,6 +57,9 @@ impl DescriptorShares {
         if matches!(config.admin.listen, AdminListen::At(_)) {
             http.push(u64::from(config.admin.max_connections));
         }
+        if config.admin.socket.is_some() {
+            http.push(u64::from(config.admin.max_connections));
+        }
         let demand = Demand {
             others: PROCESS + sockets + polls + config.forwarders.descriptors(),
             http,

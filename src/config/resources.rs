@@ -83,13 +83,15 @@ fn admin_uses(config: &Config, source: &Source) -> impl Iterator<Item = Resource
         AdminListen::At(addresses) => addresses.all(),
         AdminListen::None => &[],
     };
-    let span = yaml::key_span(source, &["admin"], 0, Some("listen"));
-    addresses.iter().map(move |address| ResourceUse {
-        resource: HostResource::Tcp(*address),
-        key: "admin.listen".into(),
-        span,
+    let of = |resource, key: &str| ResourceUse {
+        resource,
+        key: format!("admin.{key}"),
+        span: yaml::key_span(source, &["admin"], 0, Some(key)),
         label: None,
-    })
+    };
+    let listen = addresses.iter().map(move |address| of(HostResource::Tcp(*address), "listen"));
+    let socket = config.admin.socket.iter();
+    listen.chain(socket.map(move |path| of(HostResource::Path(path.0.clone()), "socket")))
 }
 
 fn forwarder_uses(config: &Config, source: &Source) -> impl Iterator<Item = ResourceUse> {

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use forwarders::delivery::destination::Destination;
 use forwarders::spool::SpoolPlace;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::error;
 
@@ -17,8 +18,9 @@ use super::restart::RestartState;
 use super::run_length::RunLength;
 use super::service;
 use super::start_error::StartError;
-use crate::admin::{AdminServer, AdminSocket, http_server};
+use crate::admin::{AdminServer, AdminSockets, http_server};
 use crate::daemon::logging::LogHandle;
+use crate::runtime::current_values::CurrentValues;
 use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -91,6 +93,7 @@ impl Daemon {
             registry: Arc::clone(&shared.registry),
             rejected: Arc::clone(&shared.rejected),
             restart: restart_stats,
+            values: Arc::new(CurrentValues::new(config.admin.window_bytes_max())),
             taps: Arc::new(Taps::new(config.admin.tap)),
             admin: Arc::clone(http.stats()),
             log_lines_dropped: log.dropped(),
@@ -105,10 +108,12 @@ impl Daemon {
             Box::new(SelfMetricsRecorder::new(Arc::clone(&state), identifier))
         });
         let (WindowReceiver { emit, idle }, _none_removed) = delivery.apply(destinations);
+        let emit = state.values.keeping(emit, Handle::current());
         let aggregator =
             AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
                 .with_idle(idle)
                 .with_stats(Arc::clone(&state.windows))
+                .with_latest_window(state.values.latest())
                 .with_self_metrics(self_metrics)
                 .with_restart(
                     restart.store(bound_of(&state), shared.cells.set_seed.clone()),
@@ -116,12 +121,13 @@ impl Daemon {
                 )
                 .with_pulse(service::pulse());
         let mut pipeline = PipelineThreads::start(aggregator, Arc::clone(&state.taps))?;
+        pipeline.let_ask(&state.values);
         let passed = PassedSockets::from_environment()?;
         let buffer = config.receive_buffer.get();
         // All sockets are bound before the first one is read: a daemon that cannot start takes no
         // datagrams.
         let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
-        let admin_socket = AdminSocket::bind(&config.admin.listen).await?;
+        let admin_socket = AdminSockets::bind(&config.admin).await?;
         // Nothing that can fail the start follows, and no sample was read: a start that fails can be
         // repeated with the same state, and a crash from here on leaves none.
         let is_stale = restart.consume().await;

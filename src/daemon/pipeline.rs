@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::priority::lower_priority;
 use super::start_error::StartError;
+use crate::runtime::current_values::CurrentValues;
 use crate::runtime::running_config::match_listeners;
 use engine::aggregator::handover::ListenerEnd;
 use engine::aggregator::thread::{AggregatorCommand, AggregatorThread, Reconfiguration};
@@ -93,6 +94,11 @@ impl PipelineThreads {
         })?;
         let listeners = Vec::new();
         Ok(Self { aggregator, commands, listeners, intake: None, taps, threads: 0 })
+    }
+
+    /// Lets requests for current values reach the aggregator.
+    pub(super) fn let_ask(&self, values: &CurrentValues) {
+        values.set_aggregator(&self.commands);
     }
 
     /// Binds the sockets of new listeners. Running listeners are not changed. `receive_buffer` is the

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tracing::{error, info};
 
 use super::delivery::{StagedDestinations, WindowReceiver};
@@ -14,7 +15,7 @@ use super::lifecycle::Daemon;
 use super::pipeline::{RemovedSocket, StagedListeners};
 use super::report::{log_descriptors, log_warnings};
 use super::start_error::StartError;
-use crate::admin::{AdminError, AdminSocket};
+use crate::admin::{AdminError, AdminSockets};
 use crate::config::{Config, ConfigFile};
 use crate::runtime::running_config::{ReloadPlan, ReloadPlanError};
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -46,7 +47,7 @@ pub(super) struct StagedReload {
     changes: Vec<String>,
     listeners: StagedListeners,
     destinations: StagedDestinations,
-    admin: Option<AdminSocket>,
+    admin: AdminSockets,
 }
 
 impl Daemon {
@@ -111,7 +112,7 @@ impl Daemon {
         // The change-over: the aggregator drops the previous `emit`, which closes the input of removed
         // destinations, and calls the listeners, which then apply their changes.
         let settings = Reconfiguration {
-            emit,
+            emit: self.state.values.keeping(emit, Handle::current()),
             idle,
             interval: config.interval.get(),
             aggregation: config.aggregation.clone(),
@@ -130,6 +131,7 @@ impl Daemon {
         ledgers.extend(removed_pollers);
         self.absorb(&ledgers);
         self.state.taps.set_config(config.admin.tap);
+        self.state.values.set_window_bytes_max(config.admin.window_bytes_max());
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         self.admin.apply(&config.admin, admin_connections, admin);
         // Recorded last: a client that waits for the number of reloads to change then sees all of its

@@ -1,5 +1,6 @@
 //! The state of a running daemon, for the admin endpoint, the self-metrics and the log.
 
+pub mod current_values;
 pub mod restart;
 pub mod running_config;
 pub mod self_metrics;
@@ -12,6 +13,7 @@ use std::time::{Instant, SystemTime};
 use forwarders::stats::ForwarderStats;
 use httpserver::HttpServerStats;
 
+use crate::runtime::current_values::CurrentValues;
 use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use engine::aggregator::registry::Registry;
@@ -43,6 +45,8 @@ pub struct RuntimeState {
     pub rejected: Arc<RejectedLog>,
     /// Failures of the restart state.
     pub restart: Arc<RestartStats>,
+    /// The last window and the live series, for requests.
+    pub values: Arc<CurrentValues>,
     /// The open taps.
     pub taps: Arc<Taps>,
     /// The connections of the admin endpoint.

@@ -1,6 +1,6 @@
 //! The API of the admin endpoint: its paths, its parameters and its JSON, each type defined once with
-//! both serde derives. The daemon writes these types; `tallyd top`, `tap`, `send`, `bench`, `check`
-//! and `reload` read them.
+//! both serde derives. The daemon writes these types; `tallyd top`, `tap`, `values`, `send`,
+//! `bench`, `check` and `reload` read them.
 //!
 //! Members may be added to the JSON, and existing ones keep name and meaning. So a reader ignores
 //! unknown members, and a member that a command can do without has a default: a command works with a
@@ -18,6 +18,7 @@ pub mod listeners;
 pub mod path;
 pub mod rejected;
 pub mod reload;
+pub mod series;
 pub mod status;
 pub mod tap;
 pub mod top;

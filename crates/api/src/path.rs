@@ -28,13 +28,16 @@ pub enum AdminPath {
     Reload,
     /// [`Top`](crate::top::Top), asked with a [`TopQuery`](crate::top::TopQuery).
     Top,
+    /// [`SeriesList`](crate::series::SeriesList), asked with the
+    /// [`parameter`](crate::series::parameter)s of that module.
+    Series,
     /// The events of [`tap`](crate::tap), asked with its [`parameter`](crate::tap::parameter)s.
     Tap,
 }
 
 impl AdminPath {
     /// Every path, in the order in which the log and the reply to an unknown path list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Index,
         Self::Healthz,
         Self::Readyz,
@@ -44,6 +47,7 @@ impl AdminPath {
         Self::History,
         Self::Reload,
         Self::Top,
+        Self::Series,
         Self::Tap,
     ];
 
@@ -60,6 +64,7 @@ impl AdminPath {
             Self::History => "/api/v1/history",
             Self::Reload => "/api/v1/reload",
             Self::Top => "/api/v1/top",
+            Self::Series => "/api/v1/series",
             Self::Tap => "/api/v1/tap",
         }
     }

@@ -47,6 +47,9 @@ pub struct Status {
     /// The clients of `/api/v1/tap`.
     #[serde(default)]
     pub taps: TapStatus,
+    /// The requests to `/api/v1/series`; `None` from an older daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<ValuesStatus>,
     /// The destinations by name.
     #[serde(default)]
     pub forwarders: BTreeMap<String, ForwarderStatus>,
@@ -129,6 +132,24 @@ pub struct SeriesStatus {
     /// many; `None` from a daemon of 0.1.0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten_gauges: Option<u64>,
+    /// Series that operators removed; `None` from an older daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
+}
+
+/// The requests for current values, and the window that is kept for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ValuesStatus {
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests refused because `admin.series.max_requests` were being answered.
+    pub refused: u64,
+    /// An estimate of the memory of the last window, which is kept for requests, in bytes. Destinations
+    /// that have not delivered it yet share it.
+    pub window_bytes: u64,
+    /// Windows not kept because they were larger than `admin.series.max_window`.
+    pub windows_not_kept: u64,
 }
 
 /// The clients of `/api/v1/tap`, and what became of the events for them.

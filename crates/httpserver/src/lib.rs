@@ -5,6 +5,7 @@
 //! longest. Clients that send nothing, or that do not read, therefore delay no other client. It
 //! refuses requests under foreign host names.
 
+mod accept;
 mod activity;
 mod connections;
 mod guard;
@@ -16,6 +17,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use self::accept::PeerUser;
 pub use self::guard::PathAccess;
 pub use self::hosts::AllowedHosts;
 pub use self::reply::{LongReply, ReplyBody};

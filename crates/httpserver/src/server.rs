@@ -17,10 +17,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use crate::accept::{Accept, PeerUser};
 use crate::activity::{Activity, WatchedStream};
 use crate::connections::Connections;
 use crate::guard::{self, PathAccess};
@@ -118,6 +120,13 @@ impl HttpServer {
         match self.accept(&sockets, service, &mut connections).await {}
     }
 
+    /// Like [`HttpServer::serve`], at a Unix socket: each request carries the [`PeerUser`] of its
+    /// connection as an extension.
+    pub async fn serve_unix(&self, socket: UnixListener, service: impl SiteService) {
+        let mut connections = Connections::new(Arc::clone(&self.0.stats));
+        match self.accept(&socket, service, &mut connections).await {}
+    }
+
     /// Waits until no connection with a [`LongReply`] is open. The kernel then has all of these
     /// replies.
     pub async fn long_replies_ended(&self) {
@@ -148,9 +157,9 @@ impl HttpServer {
         connections.all_ended().await;
     }
 
-    async fn accept(
+    async fn accept<A: Accept>(
         &self,
-        sockets: &TcpListeners,
+        sockets: &A,
         service: impl SiteService,
         connections: &mut Connections,
     ) -> Infallible {
@@ -159,13 +168,14 @@ impl HttpServer {
         let server = self.0.name.as_str();
         loop {
             let accepted = tokio::select! {
-                accepted = sockets.accept() => accepted,
+                accepted = sockets.next() => accepted,
                 () = connections.ended() => continue,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, peer, user)) => {
                     let (activity, limits) = (Arc::new(Activity::new()), *self.0.limits.lock());
-                    let connection = self.connection(stream, limits, &activity, service.clone());
+                    let service = service.clone();
+                    let connection = self.connection(stream, user, limits, &activity, service);
                     if connections.add(limits.connections_max, activity, connection)
                         && let Some(count) = full.count(1)
                     {
@@ -191,7 +201,8 @@ impl HttpServer {
     /// Serves one connection.
     fn connection<S: SiteService>(
         &self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        user: Option<PeerUser>,
         limits: HttpLimits,
         activity: &Arc<Activity>,
         service: S,
@@ -201,7 +212,10 @@ impl HttpServer {
             // Dropped after the connection, and also when its task is aborted.
             let long_reply = OnceLock::new();
             let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(&activity)));
-            let replies = service_fn(|request| {
+            let replies = service_fn(|mut request: Request<Incoming>| {
+                if let Some(user) = user {
+                    request.extensions_mut().insert(user);
+                }
                 let (server, service, activity) = (&server, &service, &activity);
                 let long_reply = &long_reply;
                 async move {

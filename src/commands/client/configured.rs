@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueHint};
 use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use api::path::DEFAULT_URL;
@@ -42,9 +43,16 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
     }
 }
 
-/// The URL of the named endpoint, else of the configured one, else of the default; `None` if the
-/// configuration disables the endpoint.
+/// The URL of the named endpoint, else of the configured Unix socket if this user may connect to it,
+/// else of the configured address, else of the default; `None` if the configuration disables the
+/// endpoint.
 pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<String> {
+    let socket = loaded.and_then(|loaded| loaded.config.admin.socket.as_ref());
+    if let (None, Some(path)) = (named, socket)
+        && UnixStream::connect(&path.0).is_ok()
+    {
+        return Some(format!("unix:{}", path.0.display()));
+    }
     match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
         (Some(url), _) => Some(url.to_owned()),
         (None, None) => Some(DEFAULT_URL.to_owned()),

@@ -68,7 +68,7 @@ impl<'a> EventStream<'a> {
         let url = admin.url().to_owned();
         let query =
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let answer = match admin.http().open(&format!("{url}{path}?{query}")) {
+        let answer = match admin.http().open(&admin.url_of(&format!("{path}?{query}"))) {
             Ok(answer) => answer,
             Err(source) => return Err(EventsError::Unreachable { url, source }),
         };

@@ -5,9 +5,11 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
-use httpclient::reqwest::{self, Client, Response, StatusCode};
+use basics::escape::escaped;
+use httpclient::reqwest::{self, Client, Method, Response, StatusCode};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
@@ -15,6 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Maximum size of an answer in bytes: far more than a daemon sends.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Maximum number of bytes that are read of a refusal.
+const REASON_BYTES_MAX: usize = 1 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -23,11 +27,11 @@ pub(crate) enum AnswerError {
     #[error("{0}")]
     Connection(String),
     /// The answer took too long.
-    #[error("no answer within {ANSWER_MAX:?}")]
-    TimedOut,
-    /// The server has no such page.
-    #[error("status {0}")]
-    Status(StatusCode),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The server refuses, with its reason.
+    #[error("status {}{}", status.as_u16(), words(reason))]
+    Status { status: StatusCode, reason: String },
     /// The answer is too long for a daemon's.
     #[error("the answer is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
@@ -41,12 +45,16 @@ pub(crate) struct HttpConnector {
 }
 
 impl HttpConnector {
-    /// A client that connects with its first request.
+    /// A client that connects with its first request, to a Unix `socket` if there is one.
     ///
     /// # Errors
     /// When the system refuses the descriptors that a runtime needs.
-    pub(crate) fn new() -> io::Result<Self> {
-        let client = httpclient::plain()?
+    pub(crate) fn new(socket: Option<&Path>) -> io::Result<Self> {
+        let mut client = httpclient::plain()?;
+        if let Some(socket) = socket {
+            client = client.unix_socket(socket);
+        }
+        let client = client
             .connect_timeout(ANSWER_MAX)
             // The daemon closes idle connections, which would go unnoticed between requests.
             .pool_max_idle_per_host(0)
@@ -62,11 +70,26 @@ impl HttpConnector {
     /// # Errors
     /// When there is no complete answer with status 200.
     pub(crate) fn get(&self, url: &str) -> Result<Vec<u8>, AnswerError> {
-        self.in_time(async {
-            let response = self.client.get(url).send().await?;
+        self.request(Method::GET, url, ANSWER_MAX)
+    }
+
+    /// Sends a request without a body, whose answer may take as long as `within`.
+    ///
+    /// # Errors
+    /// When there is no complete answer with status 200.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        url: &str,
+        within: Duration,
+    ) -> Result<Vec<u8>, AnswerError> {
+        self.in_time(within, async {
+            let response = self.client.request(method, url).send().await?;
             let status = response.status();
             if status != StatusCode::OK {
-                return Ok(Err(AnswerError::Status(status)));
+                let body = httpclient::read_body(response, REASON_BYTES_MAX).await?;
+                let reason = escaped(body.bytes.trim_ascii());
+                return Ok(Err(AnswerError::Status { status, reason }));
             }
             let body = httpclient::read_body(response, ANSWER_BYTES_MAX).await?;
             Ok(if body.is_cut { Err(AnswerError::TooLong) } else { Ok(body.bytes) })
@@ -78,19 +101,20 @@ impl HttpConnector {
     /// # Errors
     /// When no answer begins.
     pub(crate) fn open(&self, url: &str) -> Result<OpenAnswer<'_>, AnswerError> {
-        let response = self.in_time(self.client.get(url).send())?;
+        let response = self.in_time(ANSWER_MAX, self.client.get(url).send())?;
         Ok(OpenAnswer { runtime: &self.runtime, response, data: Vec::new(), read: 0 })
     }
 
     fn in_time<T>(
         &self,
+        limit: Duration,
         request: impl Future<Output = Result<T, reqwest::Error>>,
     ) -> Result<T, AnswerError> {
         // The timer is made within the runtime.
-        let limited = async { tokio::time::timeout(ANSWER_MAX, request).await };
+        let limited = async { tokio::time::timeout(limit, request).await };
         match self.runtime.block_on(limited) {
             Ok(answer) => answer.map_err(|error| AnswerError::Connection(cause(&error))),
-            Err(_) => Err(AnswerError::TimedOut),
+            Err(_) => Err(AnswerError::TimedOut(limit)),
         }
     }
 }
@@ -124,6 +148,11 @@ impl Read for OpenAnswer<'_> {
         self.read += count;
         Ok(count)
     }
+}
+
+/// The reason of a refusal, if there is one, after the status.
+fn words(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 /// The innermost cause: the layers above it only say that a request failed.
@@ -165,20 +194,21 @@ mod tests {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "hi"),
             ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(), "status 404"),
+            ("HTTP/1.1 429 X\r\ncontent-length: 4\r\n\r\nlate".to_owned(), "status 429: late"),
             ("HTTP/1.1 307 X\r\nlocation: /x\r\n\r\n".to_owned(), "status 307"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi".to_owned(), "end of file"),
             ("SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned(), "invalid HTTP version"),
             (String::new(), "connection closed before message completed"),
             (format!("HTTP/1.1 200 OK\r\n\r\n{long}"), "the answer is longer than"),
         ] {
-            let answer = HttpConnector::new().unwrap().get(&server(vec![answer]));
+            let answer = HttpConnector::new(None).unwrap().get(&server(vec![answer]));
             let text = match answer {
                 Ok(body) => String::from_utf8(body).unwrap(),
                 Err(error) => error.to_string(),
             };
             assert!(text.starts_with(expected), "{text}");
         }
-        let error = HttpConnector::new().unwrap().get("http://127.0.0.1:1/").unwrap_err();
+        let error = HttpConnector::new(None).unwrap().get("http://127.0.0.1:1/").unwrap_err();
         assert!(error.to_string().starts_with("Connection refused"), "{error}");
     }
 
@@ -186,14 +216,14 @@ mod tests {
     fn each_request_has_its_own_connection() {
         let answer = |body| format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{body}");
         let url = server(vec![answer("a"), answer("b")]);
-        let http = HttpConnector::new().unwrap();
+        let http = HttpConnector::new(None).unwrap();
         assert_eq!([http.get(&url).unwrap(), http.get(&url).unwrap()], [b"a", b"b"]);
     }
 
     #[test]
     fn an_open_answer_is_read_as_it_arrives() {
         let url = server(vec!["HTTP/1.1 200 OK\r\n\r\nab\ncd".to_owned()]);
-        let http = HttpConnector::new().unwrap();
+        let http = HttpConnector::new(None).unwrap();
         let mut reader = BufReader::with_capacity(2, http.open(&url).unwrap());
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();

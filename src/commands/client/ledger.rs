@@ -1,11 +1,15 @@
 //! A client of the admin endpoint of a running daemon.
 
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use api::path::AdminPath;
 use api::rejected::{RejectedEntry, RejectedList};
-use api::reload::ReloadForecast;
+use api::reload::{LastReload, ReloadForecast};
+use api::series::SeriesRemoved;
 use api::status::Status;
+use httpclient::reqwest::Method;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -15,11 +19,20 @@ use super::http::{AnswerError, HttpConnector};
 #[derive(Debug, Error)]
 pub(crate) enum LedgerError {
     /// The URL is invalid.
-    #[error("`{0}` is not the address of an admin endpoint: use http://HOST:PORT, without TLS")]
+    #[error(
+        "`{0}` is not the address of an admin endpoint: use http://HOST:PORT, without TLS, or unix:PATH"
+    )]
     Url(String),
     /// The request failed.
     #[error("cannot get status from {url}: {source}; start a daemon with `tallyd run`")]
     Request {
+        url: String,
+        #[source]
+        source: AnswerError,
+    },
+    /// The daemon refuses the request.
+    #[error("{url} refuses the request: {source}")]
+    Refused {
         url: String,
         #[source]
         source: AnswerError,
@@ -40,25 +53,42 @@ pub(crate) enum LedgerError {
 #[derive(Debug)]
 pub(crate) struct AdminClient {
     http: HttpConnector,
+    /// As an operator writes it.
     url: String,
+    /// What the paths of requests follow.
+    base: String,
 }
 
 impl AdminClient {
-    /// A client of `http://host:port`, or just `host:port`.
+    /// A client of `http://host:port`, just `host:port`, or `unix:/path`.
     ///
     /// # Errors
     /// When the URL is invalid.
     pub(crate) fn new(url: &str) -> Result<Self, LedgerError> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if !path.starts_with('/') {
+                return Err(LedgerError::Url(url.to_owned()));
+            }
+            let http = HttpConnector::new(Some(Path::new(path)))?;
+            return Ok(Self { http, url: format!("unix:{path}"), base: "http://localhost".into() });
+        }
         let place = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         if place.is_empty() || place.contains("://") {
             return Err(LedgerError::Url(url.to_owned()));
         }
-        Ok(Self { http: HttpConnector::new()?, url: format!("http://{place}") })
+        let url = format!("http://{place}");
+        Ok(Self { http: HttpConnector::new(None)?, base: url.clone(), url })
     }
 
     /// The URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of a path, for [`AdminClient::http`].
+    pub(super) fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// The connection to it.
@@ -82,6 +112,33 @@ impl AdminClient {
         self.get(AdminPath::Rejected.as_str()).map(|list: RejectedList| list.rejected)
     }
 
+    /// Whether the daemon is reached through its Unix socket, where it accepts changes.
+    pub(crate) fn may_change(&self) -> bool {
+        self.url.starts_with("unix:")
+    }
+
+    /// Reloads the daemon's configuration. Waits for the outcome.
+    ///
+    /// # Errors
+    /// When the daemon refuses, or does not answer within this time.
+    pub(crate) fn reload(&self, within: Duration) -> Result<LastReload, LedgerError> {
+        let path = AdminPath::Reload.as_str();
+        self.read(self.http.request(Method::POST, &self.url_of(path), within))
+    }
+
+    /// Removes the series that the parameters select. Waits for the end of the open window.
+    ///
+    /// # Errors
+    /// When the daemon refuses, or does not answer within this time.
+    pub(crate) fn remove(
+        &self,
+        query: &str,
+        within: Duration,
+    ) -> Result<SeriesRemoved, LedgerError> {
+        let url = self.url_of(&format!("{}?{query}", AdminPath::Series));
+        self.read(self.http.request(Method::DELETE, &url, within))
+    }
+
     /// The changes that a reload would make now.
     ///
     /// # Errors
@@ -95,9 +152,19 @@ impl AdminClient {
     /// # Errors
     /// As for the status.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LedgerError> {
-        match self.http.get(&format!("{}{path}", self.url)) {
+        self.read(self.http.get(&self.url_of(path)))
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<Vec<u8>, AnswerError>,
+    ) -> Result<T, LedgerError> {
+        match answer {
             Ok(body) => serde_json::from_slice(&body)
                 .map_err(|source| LedgerError::Answer { url: self.url.clone(), source }),
+            Err(source @ AnswerError::Status { .. }) => {
+                Err(LedgerError::Refused { url: self.url.clone(), source })
+            }
             Err(source) => Err(LedgerError::Request { url: self.url.clone(), source }),
         }
     }
@@ -112,7 +179,10 @@ mod tests {
         for url in ["http://127.0.0.1:9495", "http://127.0.0.1:9495/", "127.0.0.1:9495"] {
             assert_eq!(AdminClient::new(url).unwrap().url(), "http://127.0.0.1:9495");
         }
-        for wrong in ["", "https://127.0.0.1:9495", "udp://127.0.0.1:5090"] {
+        for url in ["unix:/run/tallyd/admin.sock", "unix:///run/tallyd/admin.sock"] {
+            assert_eq!(AdminClient::new(url).unwrap().url(), "unix:/run/tallyd/admin.sock");
+        }
+        for wrong in ["", "https://127.0.0.1:9495", "udp://127.0.0.1:5090", "unix:run/x"] {
             assert!(AdminClient::new(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,5 +11,6 @@ pub(crate) mod numbers;
 pub mod pace;
 pub(crate) mod protocol;
 pub(crate) mod scope;
+pub(crate) mod shown;
 pub(crate) mod terminal;
 pub(crate) mod watched;

@@ -9,9 +9,9 @@ use super::grid::draw_table;
 use super::header::header;
 use super::help;
 use super::model::Model;
-use super::shown::{cut, cut_end, printable, width};
 use super::tables::Mood;
 use super::views::View;
+use crate::commands::client::shown::{cut, cut_end, printable, width};
 
 /// The smallest terminal on which anything is drawn: columns and lines.
 const SMALLEST: (u16, u16) = (24, 10);

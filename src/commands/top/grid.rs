@@ -6,8 +6,8 @@ use ratatui::text::{Line, Span};
 
 use super::canvas::{ABOVE, BELOW, ScreenStyle, put};
 use super::model::{Model, Sorting};
-use super::shown::{cut, cut_end, padded, printable, width};
 use super::tables::{Column, Mood, SortKey, TableRow, TopTable};
+use crate::commands::client::shown::{cut, cut_end, padded, printable, width};
 
 /// Columns of the terminal between two columns of the table.
 const GAP: usize = 1;

@@ -8,9 +8,9 @@ use ratatui::text::{Line, Span};
 
 use super::canvas::ScreenStyle;
 use super::model::{Model, Outage};
-use super::shown::{cut_end, padded, printable, width};
 use super::tables::Mood;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
+use crate::commands::client::shown::{cut_end, padded, printable, width};
 
 /// The bars of a sparkline, from one to eight eighths of the height of a line.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -30,7 +30,6 @@ mod poller;
 mod polls;
 mod reply;
 mod screen;
-mod shown;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -107,7 +107,8 @@ impl Model {
             Err(why) => match &mut self.outage {
                 Some(outage) => outage.why = why,
                 None => {
-                    let since = super::shown::time_of_day(&rfc3339(now)).to_owned();
+                    let since =
+                        crate::commands::client::shown::time_of_day(&rfc3339(now)).to_owned();
                     self.outage = Some(Outage { since, why });
                 }
             },

@@ -8,9 +8,9 @@ use api::top::{TopMetric, TopSender, TopSort};
 
 use super::polls::Polls;
 use super::reply::TopReply;
-use super::shown::{printable, time_of_day};
 use super::views::View;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
+use crate::commands::client::shown::{printable, time_of_day};
 
 /// The importance of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,10 +15,10 @@ use super::model::Model;
 use super::options::TopArgs;
 use super::poller::{PollRequest, TopPoller};
 use super::reply::TopReply;
-use super::shown::{padded, printable};
 use super::tables::{TableRow, TopTable};
 use super::views::View;
 use crate::commands::client::numbers::{bytes, grouped, short, span};
+use crate::commands::client::shown::{padded, printable};
 
 /// Orders of metrics: the daemon's, the column, and the title.
 const ORDERS: [(TopSort, usize, &str); 3] = [

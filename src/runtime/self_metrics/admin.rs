@@ -1,5 +1,6 @@
 //! The metrics of the admin endpoint.
 
+use api::status::ValuesStatus;
 use httpserver::HttpServerCounts;
 
 use super::{REASON, SelfMetricFamilies};
@@ -31,6 +32,25 @@ impl SelfMetricFamilies {
             "tallyd_admin_requests_refused_total",
             "Requests to the admin endpoint under a foreign host name or by another site",
             [([], counts.refused_requests)],
+        );
+    }
+
+    pub(super) fn values(&mut self, status: &ValuesStatus) {
+        self.counter(
+            "tallyd_values_requests_total",
+            "Requests for current values by outcome",
+            [("answered", status.answered), ("refused", status.refused)]
+                .map(|(outcome, count)| ([("outcome", outcome.to_owned())], count)),
+        );
+        self.gauge(
+            "tallyd_values_window_bytes",
+            "Estimated memory of the last window, kept for requests for current values, in bytes",
+            [([], status.window_bytes as f64)],
+        );
+        self.counter(
+            "tallyd_values_windows_not_kept_total",
+            "Windows too large to be kept for requests for current values",
+            [([], status.windows_not_kept)],
         );
     }
 }

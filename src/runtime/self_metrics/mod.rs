@@ -77,6 +77,7 @@ pub fn collect(state: &RuntimeState) -> Vec<SelfMetricFamily> {
     families.listeners(&by_label(&components.listeners));
     families.kamailio(&components.kamailio);
     families.admin(&state.admin.counts());
+    families.values(&state.values.status());
     families.series(state);
     // One reading of each forwarder for all its metrics, so that the ledger's equation holds.
     let forwarders = components.forwarders.iter();
@@ -386,6 +387,11 @@ impl SelfMetricFamilies {
             "tallyd_gauges_forgotten_total",
             "Gauges whose level was forgotten: changes that arrive later start at 0",
             [([], registry.forgotten_gauges())],
+        );
+        self.counter(
+            "tallyd_series_removed_total",
+            "Series that operators removed",
+            [([], registry.removed_series())],
         );
     }
 

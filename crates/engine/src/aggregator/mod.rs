@@ -27,6 +27,7 @@ mod gauge_memory;
 pub mod handover;
 pub mod identity;
 mod incremental_map;
+pub mod latest_window;
 pub mod listener_series;
 pub mod pulse;
 pub mod registry;

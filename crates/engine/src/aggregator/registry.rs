@@ -50,6 +50,7 @@ pub struct Admitted {
 pub struct Registry {
     state: Mutex<RegistryState>,
     forgotten_gauges: AtomicU64,
+    removed_series: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +108,11 @@ impl Registry {
     #[must_use]
     pub fn new(config: &AggregationConfig, identifier: Arc<Identifier>) -> Self {
         let state = RegistryState::new(SeriesLimits::new(config), identifier);
-        Self { state: Mutex::new(state), forgotten_gauges: AtomicU64::new(0) }
+        Self {
+            state: Mutex::new(state),
+            forgotten_gauges: AtomicU64::new(0),
+            removed_series: AtomicU64::new(0),
+        }
     }
 
     /// Applies new limits and new tags of the agent. The new identifier must have the seed of the
@@ -213,6 +218,17 @@ impl Registry {
     /// Counts gauges whose level was forgotten.
     pub(super) fn count_forgotten_gauges(&self, gauges: u64) {
         self.forgotten_gauges.fetch_add(gauges, Ordering::Relaxed);
+    }
+
+    /// The number of series that operators have removed since the start.
+    #[must_use]
+    pub fn removed_series(&self) -> u64 {
+        self.removed_series.load(Ordering::Relaxed)
+    }
+
+    /// Counts series that an operator removes.
+    pub(super) fn count_removed(&self, series: u64) {
+        self.removed_series.fetch_add(series, Ordering::Relaxed);
     }
 
     /// The number of samples that overflowed since the start, in total and by metric name. The list

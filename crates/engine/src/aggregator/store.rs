@@ -16,6 +16,8 @@ use idle::GaugeArrivals;
 
 mod idle;
 mod levels;
+mod removal;
+mod view;
 
 /// The state that outlives a window: every live series, the last value of gauges, and when a series
 /// was last seen. Owned by the aggregator thread.
@@ -36,8 +38,8 @@ pub struct Store {
     expire_after_windows: u64,
     /// Number of the open window.
     window: u64,
-    /// Number of the window in which series last expired. Listeners that were cleaned before may
-    /// still hold them.
+    /// Number of the window in which series were last removed. Listeners that were cleaned before
+    /// may still hold them.
     last_expiry: u64,
 }
 
@@ -46,7 +48,9 @@ struct LiveSeries {
     series: Arc<Series>,
     cell: Cell,
     gauge: f64,
-    /// Number of the latest window with samples. 32 bits last for more than a century.
+    /// Number of the window in which it became live. 32 bits last for more than a century.
+    first_window: u32,
+    /// Number of the latest window with samples.
     last_window: u32,
     metric: MetricId,
 }
@@ -163,27 +167,42 @@ impl Store {
     /// and the next merge, while all cells are empty.
     pub fn expire(&mut self) -> usize {
         let (window, after) = (self.window, self.expire_after_windows);
-        let mut expired = Vec::new();
         // A scan of all series once per window. A list in the order of their last samples would
         // have to move each series that has samples, in every window.
-        for (id, entry) in self.live.iter_mut().enumerate() {
-            let is_idle = |live: &mut LiveSeries| u64::from(live.last_window) + after < window;
-            if let Some(live) = entry.take_if(is_idle) {
-                self.activity.remove(live.metric);
+        let expired = self.remove_all(
+            |live| u64::from(live.last_window) + after < window,
+            |gauges, live| {
                 if live.series.kind() == MetricKind::Gauge {
-                    self.gauges.remember(&live.series, live.gauge, u64::from(live.last_window));
+                    gauges.remember(&live.series, live.gauge, u64::from(live.last_window));
                 }
-                expired.push(id as SeriesId);
-            }
-        }
-        if !expired.is_empty() {
-            // All at once: the registry takes its lock once for many removals.
-            self.registry.remove(&expired);
-            self.last_expiry = self.window;
-        }
+            },
+        );
         self.gauges.forget(window);
         self.registry.count_forgotten_gauges(self.gauges.take_forgotten());
-        expired.len()
+        expired
+    }
+
+    /// Removes the live series that `is_leaving` selects, passes each to `removed`, and returns their
+    /// number. All cells must be empty.
+    fn remove_all(
+        &mut self,
+        is_leaving: impl Fn(&LiveSeries) -> bool,
+        removed: impl Fn(&mut GaugeMemory, &LiveSeries),
+    ) -> usize {
+        let mut ids = Vec::new();
+        for (id, entry) in self.live.iter_mut().enumerate() {
+            if let Some(live) = entry.take_if(|live| is_leaving(live)) {
+                self.activity.remove(live.metric);
+                removed(&mut self.gauges, &live);
+                ids.push(id as SeriesId);
+            }
+        }
+        if !ids.is_empty() {
+            // All at once: the registry takes its lock once for many removals.
+            self.registry.remove(&ids);
+            self.last_expiry = self.window;
+        }
+        ids.len()
     }
 
     fn merge_series(&mut self, known: &mut KnownSeries, cell: Cell) {
@@ -209,6 +228,7 @@ impl Store {
             series: Arc::clone(series),
             cell: Cell::Empty,
             gauge: gauge_level(gauges, series),
+            first_window: window,
             last_window: window,
             // Once in the life of a series. In each window its samples are then counted by number,
             // without hashing the name of the metric.

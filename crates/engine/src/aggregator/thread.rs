@@ -14,12 +14,14 @@ use super::clock::{Edge, WindowClock, rated_length};
 use super::clock_log::ClockLog;
 use super::handover::{AggregatorEnd, HandedOver, ListenerEnd, SELF_METRICS};
 use super::identity::Identifier;
+use super::latest_window::{LatestWindow, LiveList};
 use super::pulse::Pulse;
 use super::registry::Registry;
 use super::restart::RestartStore;
 use super::store::Store;
 use super::tally::Tally;
 use super::windows::{LastWindow, WindowStats};
+use crate::series_filter::SeriesFilter;
 use crate::sync::{Receiver, RecvTimeoutError, Sender};
 use crate::wake::Waker;
 
@@ -41,6 +43,18 @@ pub enum AggregatorCommand {
     /// Apply other settings. The open window stays open. All listeners are woken, so that they
     /// apply their own changes. The sender is notified when that is done.
     Reconfigure(Box<Reconfiguration>, Sender<()>),
+    /// List the live series.
+    List(Sender<Arc<LiveList>>),
+    /// Remove series at the end of the open window, after their points have gone out.
+    Remove(SeriesRemoval),
+}
+
+/// A request to remove series.
+pub struct SeriesRemoval {
+    /// Which series.
+    pub filter: SeriesFilter,
+    /// Receives the number of removed series.
+    pub done: Sender<usize>,
 }
 
 /// The settings that a reload may change.
@@ -96,6 +110,10 @@ pub struct AggregatorThread {
     carried: CarriedWindows,
     /// Keeps the open window for the next run; `None` without a place for it.
     restart: Option<Box<dyn RestartStore>>,
+    /// The last window for clients, which `emit` replaces.
+    last: Arc<LatestWindow>,
+    /// Removals that wait for the end of the open window. Their senders bound their number.
+    removals: Vec<SeriesRemoval>,
 }
 
 /// The self-metrics, and the empty tally for their next window.
@@ -137,6 +155,8 @@ impl AggregatorThread {
             self_tally: None,
             carried: CarriedWindows::default(),
             restart: None,
+            last: Arc::default(),
+            removals: Vec::new(),
             pulse: None,
         }
     }
@@ -145,6 +165,12 @@ impl AggregatorThread {
     #[must_use]
     pub fn with_stats(self, windows: Arc<WindowStats>) -> Self {
         Self { windows, ..self }
+    }
+
+    /// Answers requests for the live series from here, where `emit` keeps the last window.
+    #[must_use]
+    pub fn with_latest_window(self, last: Arc<LatestWindow>) -> Self {
+        Self { last, ..self }
     }
 
     /// Adds the points of these idle series to each window.
@@ -197,6 +223,11 @@ impl AggregatorThread {
                     self.reconfigure(*settings);
                     let _requester_gone = done.send(());
                 }
+                Ok(AggregatorCommand::List(listed)) => {
+                    let live = self.last.live(self.interval, || self.store.list());
+                    let _requester_gone = listed.send(live);
+                }
+                Ok(AggregatorCommand::Remove(removal)) => self.removals.push(removal),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -212,6 +243,7 @@ impl AggregatorThread {
         self.emit(edge, &window);
         // Destinations need not wait for the disk that the levels are saved on.
         self.emit = Box::new(|_| {});
+        self.remove_series();
         if let Some(restart) = &mut self.restart {
             restart.save_levels(self.store.levels(self.interval));
         }
@@ -290,12 +322,24 @@ impl AggregatorThread {
         self.flush(edge);
         // After the flush, while all cells are empty: nothing is lost with a series.
         self.store.expire();
+        self.remove_series();
         for metric in self.registry.take_newly_overflowing() {
             warn!(
                 metric,
                 "series limit reached; samples of new series go to the series with `overflow=true` \
                  (aggregation.max_series, max_series_per_metric, max_series_bytes)"
             );
+        }
+    }
+
+    /// Removes the series that operators want removed. Called while all cells are empty.
+    fn remove_series(&mut self) {
+        for SeriesRemoval { filter, done } in std::mem::take(&mut self.removals) {
+            let removed = self.store.remove(&filter);
+            if removed > 0 {
+                self.last.forget_live();
+            }
+            let _requester_gone = done.send(removed);
         }
     }
 

@@ -446,7 +446,7 @@ impl fmt::Display for ListenerEndpoint {
 }
 
 /// A path that fits into a Unix socket address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketPath(pub PathBuf);
 
 impl<'de> Deserialize<'de> for SocketPath {
@@ -469,7 +469,8 @@ impl<'de> Deserialize<'de> for SocketPath {
 pub struct FileMode(pub u32);
 
 impl FileMode {
-    const DEFAULT: Self = Self(0o660);
+    /// The user and the group of the file may use it.
+    pub const DEFAULT: Self = Self(0o660);
 }
 
 impl<'de> Deserialize<'de> for FileMode {

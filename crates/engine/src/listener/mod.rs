@@ -28,7 +28,7 @@ mod receive_buffer;
 pub mod recorder;
 pub mod rejected;
 pub mod senders;
-mod socket_file;
+pub mod socket_file;
 pub mod stats;
 mod statsd_recorder;
 pub mod stream;
@@ -36,7 +36,7 @@ pub mod stream_config;
 pub mod tap;
 mod tcp;
 pub mod udp;
-mod unix;
+pub mod unix;
 
 pub use self::config::{ListenerConfig, ListenerSection};
 

@@ -8,7 +8,7 @@ use tracing::warn;
 
 /// The file of a bound socket. Removed when dropped, unless another program has replaced it.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode, which no other file has while the socket is open. `None` if the file
     /// belongs to another program.

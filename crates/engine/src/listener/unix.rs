@@ -93,6 +93,14 @@ pub(super) fn bind_error(path: &Path, source: io::Error) -> BindError {
     BindError { address: path.display().to_string(), source, hint }
 }
 
+/// Binds a stream socket to `path`, for another part of the daemon. It does not listen yet.
+///
+/// # Errors
+/// When another program listens there, or the file cannot be created.
+pub fn bind_stream_socket(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
+    bind(path, mode, Type::STREAM)
+}
+
 /// Binds to `path`. At no instant does the file have more permissions than `mode`.
 fn bind(path: &Path, mode: u32, kind: Type) -> io::Result<(Socket, SocketFile)> {
     remove_stale(path)?;

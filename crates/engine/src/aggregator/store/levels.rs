@@ -58,6 +58,7 @@ impl Store {
             series: admitted.series,
             cell: Cell::Empty,
             gauge: level.value,
+            first_window: (*window - idle) as u32,
             last_window: (*window - idle) as u32,
             metric,
         });

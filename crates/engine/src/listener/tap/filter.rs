@@ -9,9 +9,7 @@ use model::MetricKind;
 
 use crate::listener::allow::Network;
 use crate::protocol::Tags;
-
-/// Maximum number of values per parameter, each of which is compared with every sample.
-const VALUES_MAX: usize = 16;
+use crate::series_filter::{TagFilter, VALUES_MAX, parse_kind};
 
 /// The kinds of events that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +46,6 @@ pub struct TapQuery {
     pub rate: Option<u64>,
 }
 
-/// A tag that a sample must have.
-#[derive(Clone, Debug)]
-struct TagFilter {
-    key: String,
-    /// Empty for any value.
-    values: Globs,
-}
-
 impl TapQuery {
     /// Parses the parameters of a request.
     ///
@@ -69,7 +59,7 @@ impl TapQuery {
             match key {
                 parameter::MATCH => names.push(value),
                 parameter::TAG => filter.tags.push(TagFilter::parse(value)?),
-                parameter::TYPE => filter.kinds.push(kind(value)?),
+                parameter::TYPE => filter.kinds.push(parse_kind(value)?),
                 parameter::FROM => filter.from.push(Network::parse(value)?),
                 parameter::REJECTED => shows = Some(rejected(value)?),
                 parameter::RATE => query.rate = Some(rate(value)?),
@@ -154,7 +144,9 @@ impl Filter {
     /// Whether the client requests samples with these tags, which include the agent's.
     #[must_use]
     pub fn wants_tags(&self, tags: &Tags<'_>) -> bool {
-        self.tags.iter().all(|wanted| wanted.is_in(tags))
+        self.tags
+            .iter()
+            .all(|wanted| wanted.is_in(tags.iter().map(|(key, value)| (&**key, &**value))))
     }
 
     /// Whether the client requests messages from this sender.
@@ -163,29 +155,6 @@ impl Filter {
         self.from.is_empty()
             || from.is_some_and(|ip| self.from.iter().any(|network| network.contains(ip)))
     }
-}
-
-impl TagFilter {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (key, values) = match text.split_once('=') {
-            Some((key, value)) => (key, Globs::parse(&[value])?),
-            None => (text, Globs::default()),
-        };
-        if key.is_empty() {
-            return Err(format!("expected a tag as KEY or KEY=VALUE, not `{text}`"));
-        }
-        Ok(Self { key: key.to_owned(), values })
-    }
-
-    fn is_in(&self, tags: &Tags<'_>) -> bool {
-        let found = tags.iter().find(|(key, _)| *key == self.key);
-        found.is_some_and(|(_, value)| self.values.matches(value).unwrap_or(true))
-    }
-}
-
-fn kind(word: &str) -> Result<MetricKind, String> {
-    MetricKind::from_word(word)
-        .ok_or_else(|| format!("unknown type `{word}`: expected {}", MetricKind::listed()))
 }
 
 fn rejected(word: &str) -> Result<EventSelection, String> {

@@ -8,18 +8,18 @@ use ratatui::text::Span;
 const CUT: &str = "…";
 
 /// The text with escapes for all characters that a terminal would obey or that have no width.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     escaped(text.as_bytes())
 }
 
 /// The columns of a terminal that a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
 /// The text in at most this number of columns, cut in the middle: names often share their beginning
 /// and their end.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub(crate) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -31,7 +31,7 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
 }
 
 /// The text in at most this number of columns, cut at the end: for sentences.
-pub(super) fn cut_end(text: &str, columns: usize) -> String {
+pub(crate) fn cut_end(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -54,13 +54,13 @@ fn beginning(characters: impl Iterator<Item = char>, columns: usize) -> String {
 }
 
 /// The text padded with spaces to this number of columns: before a number, after other text.
-pub(super) fn padded(text: &str, columns: usize, is_number: bool) -> String {
+pub(crate) fn padded(text: &str, columns: usize, is_number: bool) -> String {
     let spaces = " ".repeat(columns.saturating_sub(width(text)));
     if is_number { format!("{spaces}{text}") } else { format!("{text}{spaces}") }
 }
 
 /// The time of day of a time that the daemon writes, in UTC.
-pub(super) fn time_of_day(rfc3339: &str) -> &str {
+pub(crate) fn time_of_day(rfc3339: &str) -> &str {
     rfc3339.get(11..19).unwrap_or("?")
 }
 

@@ -1,0 +1,140 @@
+//! Requests that change something: `DELETE /api/v1/series` and `POST /api/v1/reload`. They are answered
+//! only at the admin socket, for users whom [`operators`] admits.
+
+use std::time::Duration;
+
+use api::reload::LastReload;
+use api::series::{SeriesRemoved, parameter};
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use basics::time::rfc3339;
+use engine::series_filter::SeriesFilter;
+use httpserver::PeerUser;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::json::VisibleJson;
+use super::operators;
+use super::series::refusal;
+use super::state::AdminState;
+use crate::runtime::RuntimeState;
+
+/// Requests that change something at a time: each may wait for the end of a window.
+static CHANGES: Semaphore = Semaphore::const_new(4);
+/// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
+const RELOAD_MAX: Duration = Duration::from_secs(60);
+/// Pause between two looks at the outcomes of reloads.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Removes the series that the parameters select.
+pub(super) async fn remove_series(
+    State(AdminState { runtime, .. }): State<AdminState>,
+    RawQuery(query): RawQuery,
+    user: Option<Extension<PeerUser>>,
+) -> Response {
+    let user = match authorise(&runtime, user).await {
+        Ok(user) => user,
+        Err(refused) => return refused,
+    };
+    let query = query.unwrap_or_default();
+    let filter = match parse(&query) {
+        Ok(filter) => filter,
+        Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
+    };
+    let Ok(_permit) = CHANGES.try_acquire() else { return busy() };
+    let Ok(removed) = runtime.values.remove(filter).await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+    };
+    info!(uid = user.uid, query, removed, "series removed through the admin socket");
+    VisibleJson(SeriesRemoved { removed: removed as u64 }).into_response()
+}
+
+/// The series to remove. Without a condition, a mistake would remove all of them.
+fn parse(query: &str) -> Result<SeriesFilter, String> {
+    let (mut names, mut tags, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            parameter::MATCH => names.push(value.into_owned()),
+            parameter::TAG => tags.push(value.into_owned()),
+            parameter::TYPE => types.push(value.into_owned()),
+            _ => return Err(format!("unknown parameter `{key}`: expected match, tag or type")),
+        }
+    }
+    if names.is_empty() {
+        return Err("`match` is missing: use `match=*` to remove series of every name".to_owned());
+    }
+    SeriesFilter::new(&names, &tags, &types)
+}
+
+/// Reloads the configuration, and answers with the outcome.
+pub(super) async fn reload(
+    State(AdminState { runtime, .. }): State<AdminState>,
+    user: Option<Extension<PeerUser>>,
+) -> Response {
+    let user = match authorise(&runtime, user).await {
+        Ok(user) => user,
+        Err(refused) => return refused,
+    };
+    let Ok(_permit) = CHANGES.try_acquire() else { return busy() };
+    info!(uid = user.uid, "reload requested through the admin socket");
+    let before = reloads(&runtime);
+    // The same way as from outside: reloads have one queue, and one order with a stop.
+    if let Err(error) = kill_process(getpid(), Signal::HUP) {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+    }
+    let outcome = async {
+        while reloads(&runtime) == before {
+            tokio::time::sleep(PAUSE).await;
+        }
+        runtime.config.reloads().last
+    };
+    match tokio::time::timeout(RELOAD_MAX, outcome).await {
+        Ok(Some(last)) => {
+            let (at, changes) = (rfc3339(last.at), last.changes);
+            VisibleJson(LastReload { at, changes, error: last.error }).into_response()
+        }
+        Ok(None) | Err(_) => {
+            refusal(StatusCode::GATEWAY_TIMEOUT, "the reload has not ended yet: see the log")
+        }
+    }
+}
+
+fn reloads(runtime: &RuntimeState) -> u64 {
+    let reloads = runtime.config.reloads();
+    reloads.applied + reloads.refused
+}
+
+fn busy() -> Response {
+    let words = "too many changes at a time: try again when the open window has ended";
+    refusal(StatusCode::TOO_MANY_REQUESTS, words)
+}
+
+/// The user who sent the request, if this user may change something.
+async fn authorise(
+    runtime: &RuntimeState,
+    user: Option<Extension<PeerUser>>,
+) -> Result<PeerUser, Response> {
+    let user = user.map(|Extension(user)| user);
+    let operators = runtime.config.current().config.admin.operators.clone();
+    let checked = tokio::task::spawn_blocking(move || operators::check(user, &operators)).await;
+    let checked = checked.unwrap_or_else(|error| Err(error.to_string()));
+    checked.map_err(|words| {
+        warn!(uid = user.map(|user| user.uid), "request to change something refused: {words}");
+        refusal(StatusCode::FORBIDDEN, &words)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_needs_a_name() {
+        assert!(parse("match=a.*&type=gauge&tag=host=a").is_ok());
+        assert!(parse("type=gauge").unwrap_err().contains("match=*"));
+        assert!(parse("match=a&limit=1").unwrap_err().contains("unknown parameter"));
+    }
+}

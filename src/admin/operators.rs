@@ -1,0 +1,96 @@
+//! Who may send requests that change something.
+//!
+//! Such a request needs the admin socket, where the kernel names the user of each client. Tokens for
+//! other clients belong here too.
+
+use std::collections::HashSet;
+
+use httpserver::PeerUser;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use crate::config::admin::OperatorsConfig;
+
+/// Why a request is refused, as a sentence for its sender.
+pub(super) fn check(
+    user: Option<PeerUser>,
+    operators: &OperatorsConfig,
+) -> Result<PeerUser, String> {
+    let user = user.ok_or(
+        "only through the admin socket (`admin: {socket}`): this address has no authentication",
+    )?;
+    if is_operator(user, Uid::effective(), operators) {
+        return Ok(user);
+    }
+    Err(format!(
+        "uid {} may not change anything: only root, the daemon's user and `admin: {{operators}}` may",
+        user.uid
+    ))
+}
+
+/// Blocks on the databases of users and groups.
+fn is_operator(peer: PeerUser, own: Uid, operators: &OperatorsConfig) -> bool {
+    let uid = Uid::from_raw(peer.uid);
+    if uid.is_root() || uid == own {
+        return true;
+    }
+    operators.users.iter().any(|name| user_id(name) == Some(uid)) || {
+        // Looked up only if needed: it may ask a directory server.
+        let listed: Vec<Gid> = operators.groups.iter().filter_map(|name| group_id(name)).collect();
+        !listed.is_empty() && {
+            let groups = groups_of(peer);
+            listed.iter().any(|group| groups.contains(group))
+        }
+    }
+}
+
+fn user_id(name: &str) -> Option<Uid> {
+    match name.parse() {
+        Ok(number) => Some(Uid::from_raw(number)),
+        Err(_) => User::from_name(name).ok().flatten().map(|user| user.uid),
+    }
+}
+
+fn group_id(name: &str) -> Option<Gid> {
+    match name.parse() {
+        Ok(number) => Some(Gid::from_raw(number)),
+        Err(_) => Group::from_name(name).ok().flatten().map(|group| group.gid),
+    }
+}
+
+/// The group of the process that connected, and all groups of its user.
+fn groups_of(peer: PeerUser) -> HashSet<Gid> {
+    let gid = Gid::from_raw(peer.gid);
+    let user = User::from_uid(Uid::from_raw(peer.uid)).ok().flatten();
+    let name = user.and_then(|user| std::ffi::CString::new(user.name).ok());
+    let groups = name.and_then(|name| getgrouplist(&name, gid).ok()).unwrap_or_default();
+    groups.into_iter().chain([gid]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operators(users: &[&str], groups: &[&str]) -> OperatorsConfig {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        OperatorsConfig { users: owned(users), groups: owned(groups) }
+    }
+
+    #[test]
+    fn root_the_own_user_and_listed_ones_are_operators() {
+        let own = Uid::from_raw(4_000_000);
+        let is = |uid, gid, operators: &OperatorsConfig| {
+            is_operator(PeerUser { uid, gid }, own, operators)
+        };
+        let none = operators(&[], &[]);
+        assert!(is(0, 9, &none) && is(4_000_000, 9, &none) && !is(4_000_001, 9, &none));
+        assert!(is(4_000_001, 9, &operators(&["4000001"], &[])));
+        assert!(is(4_000_001, 77, &operators(&[], &["77"])));
+        assert!(!is(4_000_001, 77, &operators(&["77"], &["78", "no such group"])));
+        assert!(!is(4_000_001, 77, &operators(&["root", "no such user"], &["root"])));
+    }
+
+    #[test]
+    fn a_request_without_a_known_user_is_refused() {
+        assert!(check(None, &operators(&[], &[])).unwrap_err().contains("admin: {socket}"));
+    }
+}
