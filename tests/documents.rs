@@ -547,6 +547,7 @@ fn shape(value: &Value) -> BTreeSet<String> {
             "overflowed_by_metric",
             "faults",
             "tags",
+            "fields",
         ];
         match value {
             Value::Object(_) if chosen.contains(&last) => {}
@@ -689,6 +690,38 @@ fn the_admin_document_shows_the_real_top_metrics() {
     for path in shape(&real) {
         let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
         assert!(listed.contains(&member), "docs/admin.md lacks {path}");
+    }
+}
+
+#[test]
+fn the_admin_document_shows_the_real_current_values() {
+    let text = std::fs::read_to_string(common::root().join("docs/series.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let daemon = Daemon::start("interval: 200ms\n");
+    let message = r#"{"metric_name":"m","metric_type":"counter","stage":"login","host":"a"}"#;
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let real = loop {
+        daemon.send(message);
+        let real: Value = serde_json::from_str(&daemon.get("/api/v1/series").1).unwrap();
+        assert_eq!(schema::complaints(&schema, &real), [""; 0]);
+        if real["series"][0]["fields"]["rate"].is_number() {
+            break real;
+        }
+        assert!(std::time::Instant::now() < deadline, "{real:#}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let [(block, example)] = &blocks_of("series")[..] else { panic!("not exactly one block") };
+    assert_eq!(schema::complaints(&schema, example), [""; 0]);
+    assert_eq!(shape(example), shape(&real), "{block}");
+    // Only Kamailio reports running totals.
+    let mut members = schema::members(&schema);
+    members.retain(|path| path != ".series[].total");
+    assert_eq!(members, shape(example));
+    let admin = document("docs/admin.md");
+    let listed: Vec<&str> = admin.rows().flat_map(|row| row.concat().leak().split('`')).collect();
+    for path in schema::members(&schema) {
+        let member = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        assert!(member == "*" || listed.contains(&member), "docs/admin.md lacks {path}");
     }
 }
 

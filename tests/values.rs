@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const STATSD: &str = "interval: 300ms\nbind_port: 0\n\
     listeners: [{ protocol: statsd, transport: tcp, address: \"127.0.0.1:0\" }]\n\
-    forwarders: { file: { path: DIR/points } }\n";
+    forwarders: { file: { path: DIR/points, format: json } }\n";
 
 /// A user without any right.
 const NOBODY: &str = "65534";

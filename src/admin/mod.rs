@@ -189,7 +189,7 @@ impl AdminServer {
             let (listener, file) =
                 socket.map(|AdminUnixSocket { listener, file }| (listener, file)).unzip();
             if let Some(file) = &file {
-                info!(socket = %file, "admin endpoint");
+                info!(socket = %file, "admin socket");
             }
             let task = listener.map(|listener| {
                 tokio::spawn(async move { http.serve_unix(listener, service).await })

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use api::config::EffectiveConfig;
 use api::history::History;
 use api::path::AdminPath;
 use api::rejected::RejectedList;
@@ -19,6 +20,7 @@ use axum::{Router, middleware};
 use super::json::VisibleJson;
 use super::state::AdminState;
 use super::{changes, health, page, rejected, reload, series, status, tap};
+use crate::config::effective;
 use crate::runtime::self_metrics;
 
 /// All paths of the endpoint.
@@ -41,6 +43,7 @@ fn handler(path: AdminPath) -> MethodRouter<AdminState> {
         AdminPath::Rejected => get(rejected),
         AdminPath::History => get(history),
         AdminPath::Reload => get(reload::show).post(changes::reload),
+        AdminPath::Config => get(config),
         AdminPath::Top => get(top),
         AdminPath::Series => get(series::list).delete(changes::remove_series),
         AdminPath::Tap => get(tap::stream),
@@ -87,6 +90,12 @@ async fn history(
     VisibleJson(history.show(&runtime))
 }
 
+async fn config(
+    State(AdminState { runtime, .. }): State<AdminState>,
+) -> VisibleJson<EffectiveConfig> {
+    VisibleJson(effective::of(&runtime.config.current()))
+}
+
 async fn top(
     State(AdminState { runtime, top, .. }): State<AdminState>,
     Query(query): Query<TopQuery>,
@@ -127,7 +136,7 @@ mod tests {
         assert_eq!(
             try_these(),
             "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
-             /api/v1/history, /api/v1/reload, /api/v1/top, /api/v1/series or \
+             /api/v1/history, /api/v1/reload, /api/v1/config, /api/v1/top, /api/v1/series or \
              /api/v1/tap\n"
         );
     }

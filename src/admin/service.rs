@@ -69,8 +69,10 @@ fn access(path: AdminPath) -> PathAccess {
         AdminPath::Index | AdminPath::Status | AdminPath::Rejected | AdminPath::History => {
             PathAccess::ByName
         }
-        AdminPath::Reload | AdminPath::Top | AdminPath::Series | AdminPath::Tap => {
-            PathAccess::OwnSite
-        }
+        AdminPath::Reload
+        | AdminPath::Config
+        | AdminPath::Top
+        | AdminPath::Series
+        | AdminPath::Tap => PathAccess::OwnSite,
     }
 }

@@ -42,10 +42,12 @@ use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
 pub mod admin;
 mod conflicts;
 pub mod descriptors;
+pub mod effective;
 pub mod log;
 mod mirrors;
 pub mod resources;
 pub mod restart_state;
+pub mod sample;
 mod warnings;
 
 /// The file that is read if it exists and no other is given.

@@ -10,8 +10,7 @@ use forwarders::ForwardersConfig;
 use tallyd::config::Config;
 use yaml::{ConfigErrors, Source, Spanned, parse};
 
-/// The documented sample.
-pub const SAMPLE: &str = include_str!("../../etc/tallyd.yaml");
+pub use tallyd::config::sample::{SAMPLE, SampleLine as Line, lines};
 
 /// A key that does not exist.
 const UNKNOWN: &str = "no_such_key";
@@ -113,36 +112,6 @@ pub fn documented_as(path: &str) -> String {
     }
 }
 
-/// The kind of a line of the sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// `# text`, or an empty line.
-    Prose,
-    /// `#key: value`.
-    Default,
-    /// `##key: value`.
-    Example,
-}
-
-/// All lines of the sample with their kinds and, except for prose, the YAML in them.
-pub fn lines() -> impl Iterator<Item = (Line, &'static str)> {
-    SAMPLE.lines().map(|line| {
-        let Some(commented) = line.strip_prefix('#') else {
-            assert!(line.trim().is_empty(), "everything in the sample is commented out: {line}");
-            return (Line::Prose, line);
-        };
-        if let Some(example) = commented.strip_prefix('#') {
-            return (Line::Example, example);
-        }
-        let is_text = |text: &str| !text.starts_with(' ');
-        match commented.strip_prefix(' ') {
-            Some(text) if is_text(text) => (Line::Prose, commented),
-            None if commented.is_empty() => (Line::Prose, commented),
-            _ => (Line::Default, commented),
-        }
-    })
-}
-
 /// The lines of these kinds, uncommented.
 pub fn uncommented(kinds: &[Line]) -> String {
     let mut text = String::new();
@@ -157,35 +126,12 @@ pub fn uncommented(kinds: &[Line]) -> String {
 
 /// All keys that the sample shows: the path, whether the value is the default, and the value.
 pub fn shown() -> BTreeMap<String, (Line, String)> {
-    let mut shown = BTreeMap::new();
-    let mut sections: Vec<(usize, String)> = Vec::new();
-    for (kind, yaml) in lines().filter(|(kind, _)| *kind != Line::Prose) {
-        let mut indent = yaml.len() - yaml.trim_start().len();
-        let mut entry = yaml.trim_start();
-        let is_item = entry.starts_with("- ");
-        if is_item {
-            (indent, entry) = (indent + 2, &entry[2..]);
-        }
-        sections.retain(|(outer, _)| *outer < indent);
-        if is_item
-            && let Some((_, section)) = sections.last_mut()
-            && !section.ends_with("[]")
-        {
-            section.push_str("[]");
-        }
-        let (key, value) = entry.split_once(':').unwrap();
-        let path = match sections.last() {
-            Some((_, section)) => format!("{section}.{key}"),
-            None => key.to_owned(),
-        };
-        sections.push((indent, path.clone()));
-        // Items of a list repeat keys; the default takes precedence over examples.
-        match shown.get(&path) {
-            Some((Line::Default, _)) => {
-                assert_ne!(kind, Line::Default, "the sample shows the default of `{path}` twice");
-            }
-            _ => drop(shown.insert(path, (kind, value.trim().to_owned()))),
-        }
-    }
-    shown
+    assert!(lines().all(|(kind, line)| kind != Line::Prose || is_prose(line)));
+    let keys = tallyd::config::sample::keys().into_iter();
+    keys.map(|key| (key.path, (key.line, key.value))).collect()
+}
+
+/// Whether a line of prose is a comment or empty: everything in the sample is commented out.
+fn is_prose(line: &str) -> bool {
+    line.is_empty() || line.starts_with(' ')
 }

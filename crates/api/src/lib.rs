@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+pub mod config;
 pub mod forwarders;
 pub mod history;
 pub mod kamailio;

@@ -26,6 +26,8 @@ pub enum AdminPath {
     History,
     /// [`ReloadForecast`](crate::reload::ReloadForecast).
     Reload,
+    /// [`EffectiveConfig`](crate::config::EffectiveConfig).
+    Config,
     /// [`Top`](crate::top::Top), asked with a [`TopQuery`](crate::top::TopQuery).
     Top,
     /// [`SeriesList`](crate::series::SeriesList), asked with the
@@ -37,7 +39,7 @@ pub enum AdminPath {
 
 impl AdminPath {
     /// Every path, in the order in which the log and the reply to an unknown path list them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Index,
         Self::Healthz,
         Self::Readyz,
@@ -46,6 +48,7 @@ impl AdminPath {
         Self::Rejected,
         Self::History,
         Self::Reload,
+        Self::Config,
         Self::Top,
         Self::Series,
         Self::Tap,
@@ -63,6 +66,7 @@ impl AdminPath {
             Self::Rejected => "/api/v1/rejected",
             Self::History => "/api/v1/history",
             Self::Reload => "/api/v1/reload",
+            Self::Config => "/api/v1/config",
             Self::Top => "/api/v1/top",
             Self::Series => "/api/v1/series",
             Self::Tap => "/api/v1/tap",

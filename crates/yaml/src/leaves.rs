@@ -8,20 +8,50 @@ use crate::document;
 use crate::messages::error::ConfigError;
 use crate::messages::source::Source;
 use crate::read::scalar::YamlScalar;
-use crate::read::tree::YamlNode;
+use crate::read::tree::{NodeContent, YamlNode};
 use crate::values::interpolate::Env;
 use crate::values::quote::MASK;
+use crate::values::secrets::{credentials, looks_like_a_secret_line, secret_words};
 
 /// All values by their paths, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Leaves(BTreeMap<String, Leaf>);
+#[derive(Clone, Default)]
+pub struct Leaves {
+    values: BTreeMap<String, Leaf>,
+    /// Sections and lists without content.
+    empty: BTreeMap<String, EmptyNode>,
+}
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Leaf {
     /// The text after expansion.
     text: String,
-    /// The text as a message may show it, without secrets.
+    /// The text as a message may show it, without secrets and without inserted values.
     shown: String,
+    /// The text with inserted values, without secrets.
+    effective: String,
+    /// The `${…}` in it.
+    references: Option<String>,
+    line: usize,
+}
+
+#[derive(Clone)]
+struct EmptyNode {
+    shown: &'static str,
+    line: usize,
+}
+
+/// A value of a file, or a section or list without content, which is shown as `{}` or `[]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileValue<'a> {
+    /// The path of its key.
+    pub path: &'a str,
+    /// The value with the inserted `${…}`. A secret is masked; of a file or credential, the reference is
+    /// shown.
+    pub effective: &'a str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The `${…}` in the value, without their defaults.
+    pub references: Option<&'a str>,
 }
 
 impl Leaves {
@@ -41,31 +71,78 @@ impl Leaves {
     /// one side.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<String> {
-        let paths: BTreeSet<&String> = self.0.keys().chain(new.0.keys()).collect();
-        let change = |path: &String| change(path, self.0.get(path), new.0.get(path));
+        let (old, new) = (&self.values, &new.values);
+        let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let change = |path: &String| change(path, old.get(path), new.get(path));
         paths.into_iter().filter_map(change).collect()
     }
 
+    /// The values, and the sections and lists without content.
+    pub fn all(&self) -> impl Iterator<Item = FileValue<'_>> {
+        let values = self.values.iter().map(|(path, leaf)| FileValue {
+            path,
+            effective: &leaf.effective,
+            line: leaf.line,
+            references: leaf.references.as_deref(),
+        });
+        let empty = self.empty.iter().map(|(path, node)| FileValue {
+            path,
+            effective: node.shown,
+            line: node.line,
+            references: None,
+        });
+        values.chain(empty)
+    }
+
     fn add(&mut self, path: &str, node: &YamlNode) {
-        if let Some(scalar) = node.scalar() {
-            let path = path.strip_prefix('.').unwrap_or(path).escape_debug().to_string();
-            self.0.insert(path, Leaf::of(scalar));
+        let children = node.children();
+        let name = || path.strip_prefix('.').unwrap_or(path).escape_debug().to_string();
+        let line = node.span.start.line;
+        match &node.content {
+            NodeContent::Scalar(scalar) => drop(self.values.insert(name(), Leaf::of(scalar, line))),
+            NodeContent::List(items) if items.is_empty() => {
+                self.empty.insert(name(), EmptyNode { shown: "[]", line });
+            }
+            NodeContent::Section(entries) if entries.is_empty() && !path.is_empty() => {
+                self.empty.insert(name(), EmptyNode { shown: "{}", line });
+            }
+            NodeContent::List(_) | NodeContent::Section(_) => {}
         }
-        for (step, _, child) in node.children() {
+        for (step, _, child) in children {
             self.add(&format!("{path}{step}"), child);
         }
     }
 }
 
 impl Leaf {
-    fn of(scalar: &YamlScalar) -> Self {
+    fn of(scalar: &YamlScalar, line: usize) -> Self {
         let shown = match &scalar.references {
             Some(references) => references.clone(),
             None if scalar.is_secret => MASK.to_owned(),
             None => scalar.text.escape_debug().to_string(),
         };
-        Self { text: scalar.text.clone(), shown }
+        let references = scalar.references.clone();
+        Self { text: scalar.text.clone(), shown, effective: effective(scalar), references, line }
     }
+}
+
+/// The text of a scalar with inserted values, but without secrets.
+fn effective(scalar: &YamlScalar) -> String {
+    let references = scalar.references.as_deref().unwrap_or_default();
+    let names_secret = secret_words(references).next().is_some();
+    if scalar.is_secret || names_secret {
+        return MASK.to_owned();
+    }
+    if references.contains("${file:") || references.contains("${credential:") {
+        return references.to_owned();
+    }
+    let text = &scalar.text;
+    let shown = match credentials(text) {
+        Some(start) => format!("{}{MASK}", &text[..start]),
+        None if looks_like_a_secret_line(text) => MASK.to_owned(),
+        None => text.clone(),
+    };
+    shown.escape_debug().to_string()
 }
 
 fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> Option<String> {
@@ -84,7 +161,7 @@ fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> Option<String> 
 /// Shows the same texts as errors, without secrets.
 impl fmt::Debug for Leaves {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.iter().map(|(path, leaf)| (path, &leaf.shown));
+        let shown = self.values.iter().map(|(path, leaf)| (path, &leaf.shown));
         formatter.debug_map().entries(shown).finish()
     }
 }
@@ -113,6 +190,29 @@ mod tests {
         );
         assert!(old.changes(&old.clone()).is_empty());
         assert!(leaves("", "").changes(&Leaves::default()).is_empty());
+    }
+
+    #[test]
+    fn all_values_have_their_lines_and_no_secrets() {
+        let text = "interval: ${VAR}\nx: { password: CANARY-1, hosts: [], y: {} }\n\
+                    list:\n  - url: http://me:CANARY-2@h/\n  - a ${VAR}\ntoken: ${VAR}\n\
+                    other: ${VAR_TOKEN:-CANARY-3}\n";
+        let leaves = leaves(text, "5s");
+        let all: Vec<_> =
+            leaves.all().map(|one| (one.path, one.effective, one.line, one.references)).collect();
+        assert_eq!(
+            all,
+            [
+                ("interval", "5s", 1, Some("${VAR}")),
+                ("list[0].url", "http://***", 4, None),
+                ("list[1]", "a 5s", 5, Some("${VAR}")),
+                ("other", "***", 7, Some("${VAR_TOKEN}")),
+                ("token", "***", 6, Some("${VAR}")),
+                ("x.password", "***", 2, None),
+                ("x.hosts", "[]", 2, None),
+                ("x.y", "{}", 2, None),
+            ]
+        );
     }
 
     #[test]

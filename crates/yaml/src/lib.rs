@@ -43,7 +43,7 @@ mod tests;
 
 use serde::de::DeserializeOwned;
 
-pub use self::leaves::Leaves;
+pub use self::leaves::{FileValue, Leaves};
 pub use self::messages::error::ConfigError;
 pub use self::messages::errors::ConfigErrors;
 pub use self::messages::source::Source;

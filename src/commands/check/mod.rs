@@ -12,7 +12,7 @@ use forwarders::delivery::destination::Destination;
 use self::sockets::SocketFindings;
 use crate::commands::kamailio as command;
 use crate::commands::reload;
-use crate::config::{self, ConfigFile};
+use crate::config::{self, ConfigFile, effective};
 use kamailio::{KamailioSection, poller};
 
 mod sockets;
@@ -29,6 +29,9 @@ pub struct CheckArgs {
     /// Also show the changes that a reload of the running daemon would make
     #[arg(long)]
     pub diff: bool,
+    /// Also list every key with its effective value and where it comes from; secrets are masked
+    #[arg(long)]
+    pub effective: bool,
     /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", requires = "diff")]
     pub admin: Option<String>,
@@ -54,6 +57,9 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     let verdict = verdict(&loaded, &destinations);
     let is_good = verdict == GOOD;
     println!("{}", summary(&loaded, &destinations, verdict));
+    if args.effective {
+        print!("\n{}", effective::text(&effective::of(&loaded)));
+    }
     if args.diff && !diff(args, &loaded) {
         return ExitCode::FAILURE;
     }
