@@ -22,8 +22,9 @@ const DEFAULT_FORWARDER: &str = "forwarders.console";
 #[must_use]
 pub fn of(file: &ConfigFile) -> EffectiveConfig {
     let values: Vec<FileValue<'_>> = file.leaves.all().collect();
-    let mut listing = Listing { values, listed: BTreeSet::new(), keys: Vec::new() };
     let samples = sample::keys();
+    let sections = samples.iter().flat_map(SampleKey::sections).collect();
+    let mut listing = Listing { values, sections, listed: BTreeSet::new(), keys: Vec::new() };
     for key in samples.iter().filter(|key| !key.is_shared()) {
         listing.add(key, &samples);
     }
@@ -36,12 +37,20 @@ pub fn of(file: &ConfigFile) -> EffectiveConfig {
 /// The keys so far.
 struct Listing<'a> {
     values: Vec<FileValue<'a>>,
+    /// The paths of the sample that have keys below them.
+    sections: BTreeSet<String>,
     /// The paths of the values that are listed.
     listed: BTreeSet<&'a str>,
     keys: Vec<EffectiveKey>,
 }
 
 impl SampleKey {
+    /// The paths of the sections around the key.
+    fn sections(&self) -> impl Iterator<Item = String> {
+        let ends = self.path.match_indices('.').map(|(end, _)| end);
+        ends.map(|end| self.path[..end].trim_end_matches("[]").to_owned())
+    }
+
     fn is_shared(&self) -> bool {
         let key = self.path.strip_prefix("forwarders.").and_then(|rest| rest.split('.').nth(1));
         key.is_some_and(|key| SHARED.contains(&key))
@@ -81,10 +90,12 @@ impl<'a> Listing<'a> {
         }
         let of_kind = format!("{}.", section.path);
         for instance in instances {
+            // The sample shows some of the shared keys with several destinations.
+            let mut seen = BTreeSet::new();
             for key in samples.iter().filter(|key| !key.is_example_of_a_free_key()) {
                 let own = key.path.strip_prefix(&of_kind).filter(|_| !key.is_shared());
                 let shared = key.is_shared().then(|| key.path.splitn(3, '.').nth(2)).flatten();
-                if let Some(rest) = own.or(shared) {
+                if let Some(rest) = own.or(shared).filter(|rest| seen.insert(*rest)) {
                     self.add_key(key, &format!("{instance}.{rest}"));
                 }
             }
@@ -121,7 +132,8 @@ impl<'a> Listing<'a> {
             }
             return;
         }
-        let is_section = key.value.is_empty();
+        // A key without a value may also be one without a default.
+        let is_section = self.sections.contains(&key.path);
         let is_free = FREE_SECTIONS.iter().any(|free| path.ends_with(&format!(".{free}")));
         let is_set = self.values.iter().any(|value| is_in(value.path, path));
         let is_within_another =
@@ -131,7 +143,7 @@ impl<'a> Listing<'a> {
         } else if is_set || is_within_another {
             // A section, whose keys follow; or the file has a shorthand for it.
         } else if !is_section && key.line == SampleLine::Default {
-            let value = Some(key.value.clone());
+            let value = Some(key.value.clone()).filter(|value| !value.is_empty());
             self.keys.push(EffectiveKey { value, ..not_set(path) });
         } else if !is_section || is_free || self.items(path).is_empty() && is_list(key, path) {
             self.keys.push(not_set(path));
