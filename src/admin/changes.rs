@@ -22,8 +22,9 @@ use super::series::refusal;
 use super::state::AdminState;
 use crate::runtime::RuntimeState;
 
-/// Requests that change something at a time: each may wait for the end of a window.
-static CHANGES: Semaphore = Semaphore::const_new(4);
+/// Most requests that change something at a time: each may wait for the end of a window.
+const CHANGES_MAX: usize = 4;
+static CHANGES: Semaphore = Semaphore::const_new(CHANGES_MAX);
 /// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
 const RELOAD_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at the outcomes of reloads.
