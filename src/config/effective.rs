@@ -48,7 +48,7 @@ impl SampleKey {
     /// The paths of the sections around the key.
     fn sections(&self) -> impl Iterator<Item = String> {
         let ends = self.path.match_indices('.').map(|(end, _)| end);
-        ends.map(|end| self.path[..end].trim_end_matches("[]").to_owned())
+        ends.map(move |end| self.path[..end].trim_end_matches("[]").to_owned())
     }
 
     fn is_shared(&self) -> bool {
