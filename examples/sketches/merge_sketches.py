@@ -21,7 +21,10 @@ LG_REGISTERS = 16
 
 # The first byte of each part of a timer's sketch.
 COUNT, SUM, MIN, MAX = 0xA0, 0x84, 0x88, 0x8C
-MAPPING, ZEROS, POSITIVE, NEGATIVE = 0x02, 0x04, 0x05, 0x07
+MAPPING, ZEROS = 0x02, 0x04
+# The lowest two bits of a part with buckets are its sign, the others say how the buckets are written.
+POSITIVE, NEGATIVE = 1, 3
+INDEXES_AND_COUNTS, INDEXES, COUNTS = 1, 2, 3
 
 
 class Reader:
@@ -63,13 +66,21 @@ class Reader:
         bits += struct.unpack("<Q", struct.pack("<d", 1.0))[0]
         return struct.unpack("<d", struct.pack("<Q", bits))[0] - 1.0
 
-    def buckets(self):
-        store, index = DenseStore(), 0
-        for _ in range(self.whole()):
-            distance = self.whole()
-            index += distance >> 1 if distance % 2 == 0 else -(distance + 1 >> 1)
+    def signed(self):
+        number = self.whole()
+        return number >> 1 if number % 2 == 0 else -(number + 1 >> 1)
+
+    def buckets(self, form):
+        """tallyd writes indexes and counts; other libraries also write the counts of adjacent buckets alone."""
+        store, index, step = DenseStore(), 0, 0
+        length = self.whole()
+        if form == COUNTS:
+            index, step = self.signed(), self.signed()
+            index -= step
+        for _ in range(length):
+            index += step if form == COUNTS else self.signed()
             # The library for Python numbers buckets by their upper bounds.
-            store.add(index + 1, self.count())
+            store.add(index + 1, 1.0 if form == INDEXES else self.count())
         return store
 
 
@@ -83,8 +94,8 @@ class Timer:
                 numbers[part] = reader.double()
             elif part in (COUNT, ZEROS):
                 numbers[part] = reader.count()
-            elif part in stores:
-                stores[part] = reader.buckets()
+            elif part & 3 in stores and part >> 2 in (INDEXES_AND_COUNTS, INDEXES, COUNTS):
+                stores[part & 3] = reader.buckets(part >> 2)
             elif part == MAPPING:
                 mapping = LogarithmicMapping.from_gamma_offset(reader.double(), reader.double())
             else:

@@ -15,9 +15,10 @@ import faults
 from compare import Comparison
 from fleet_job import TOPICS, Inputs, Results, write_config
 from flink import Flink
-from hosts import MESSAGES, Host, Load
+from hosts import Host, Load
 from kafka import ROOT, OneBroker, ThreeBrokers, create_topics
 from processes import Everything, say, wait_until
+from report import report
 
 
 class Run:
@@ -34,8 +35,10 @@ class Run:
         self.job = self.flink.submit(jar, write_config(self.folder, self.brokers))
         self.hosts = [everything.add(Host(self.folder, n, self.brokers, "metrics")) for n in range(3)]
         self.loads = [Load(host, n) for n, host in enumerate(self.hosts)]
-        # Of daemons that were killed.
+        # Of daemons that were killed: (host, ledger).
         self.earlier_ledgers = []
+        # What was done, and how many seconds the job took to continue.
+        self.faults = []
 
     def start(self):
         for host, load in zip(self.hosts, self.loads):
@@ -49,8 +52,22 @@ class Run:
                             and self.flink.checkpoints(self.job) + 1, 180) - 1
         self.flink.wait_for_checkpoint(self.job, before, 300)
 
-    def ledgers(self):
-        return self.earlier_ledgers + [host.ledger() for host in self.hosts]
+    def wait_for_restore(self, more_than):
+        """Waits until the job has continued from a checkpoint, and completes checkpoints again."""
+        wait_until("a restore of the job", lambda: (self.flink.restores(self.job) or 0) > more_than, 180)
+        self.wait_for_job()
+
+    def ledgers(self, host):
+        """Returns the ledgers of all runs of this host's daemon."""
+        return [ledger for each, ledger in self.earlier_ledgers if each is host] + [host.ledger()]
+
+    def inject(self, fault):
+        what = fault.__doc__.splitlines()[0]
+        say(f"fault: {what}")
+        began = time.monotonic()
+        fault(self)
+        self.faults.append((what.rstrip("."), time.monotonic() - began))
+        say(f"continued after {self.faults[-1][1]:.0f} s")
 
 
 def settle(run):
@@ -75,46 +92,19 @@ def settle(run):
     comparison = Comparison()
     for interval in (10, 60):
         comparison.windows(results, run.loads, interval)
-    comparison.consumer(consumer(run), run.loads)
+    check_consumer(run, comparison)
     return comparison, results, inputs
 
 
-def consumer(run):
-    """Returns the lines of the example of a consumer, over all windows."""
+def check_consumer(run, comparison):
+    """Compares what the example of a consumer prints, over all windows."""
     program = os.path.join(ROOT, "examples/fleet/consumer.py")
     command = [sys.executable, program, run.brokers.address, "metrics.fleet", "100000"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
-
-
-def report(run, comparison, results, inputs):
-    requests = sum(load.requests() for load in run.loads)
-    rows = [
-        ("samples sent by the senders", MESSAGES * requests),
-        ("samples aggregated, by the ledgers", sum(samples["aggregated"] for samples, _ in run.ledgers())),
-        ("samples rejected, by the ledgers", sum(sum(samples["rejected"].values()) for samples, _ in run.ledgers())),
-        ("requests sent by the senders", requests),
-        ("requests in the topic metrics", round(count(inputs, "counter"))),
-    ]
-    for (interval, by_environment, kind), total in sorted(comparison.totals.items()):
-        groups = "environment, service" if by_environment else "service"
-        rows.append((f"requests in metrics.fleet, {kind}, by [{groups}], {interval} s", round(total)))
-    for what, number in rows:
-        print(f"{what:<72} {number:>10}")
-    print(f"records in the topic metrics: {len(inputs.by_identity)}, and {inputs.repeats} repeats")
-    print(f"results: {len(results.by_key)}, written {sum(results.versions.values())} times; {comparison.compared} compared")
-    print("largest deviation of percentiles {percentile:.3%}, of sets {set:.3%}".format(**comparison.worst))
-    totals = {total for (_, total) in comparison.totals.items()} | {requests, count(inputs, "counter")}
-    if len(totals) != 1 or rows[0][1] != rows[1][1]:
-        comparison.wrong.append("the totals differ")
-    for wrong in comparison.wrong[:40]:
-        print(f"WRONG: {wrong}")
-    print(f"{comparison.compared - len(comparison.wrong)} passed, {len(comparison.wrong)} failed")
-    return 1 if comparison.wrong else 0
-
-
-def count(inputs, kind):
-    return sum(record["fields"]["count"] for record in inputs.by_identity.values()
-               if record["name"] == "rpc.requests" and record["type"] == kind)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode == 0:
+        comparison.consumer(done.stdout.splitlines(), run.loads)
+    else:
+        comparison.wrong.append(f"consumer.py ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def main():
@@ -130,10 +120,7 @@ def main():
         run.start()
         time.sleep(10 * options.windows / 3)
         for fault in wanted:
-            say(f"fault: {fault.__doc__.splitlines()[0]}")
-            began = time.monotonic()
-            fault(run)
-            say(f"continued after {time.monotonic() - began:.0f} s")
+            run.inject(fault)
             time.sleep(5)
         time.sleep(10 * options.windows * 2 / 3)
         status = report(run, *settle(run))

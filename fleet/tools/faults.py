@@ -9,12 +9,13 @@ from processes import say, wait_until
 
 
 def task_manager(run):
-    """kill -9 of a TaskManager; a supervisor starts it again."""
-    victim = run.flink.task_managers[0]
+    """kill -9 of a TaskManager that runs tasks of the job; a supervisor starts it again."""
+    before = run.flink.restores(run.job)
+    victim = run.flink.task_manager_of(run.job)
     victim.kill()
     time.sleep(3)
     victim.start()
-    run.wait_for_job()
+    run.wait_for_restore(before)
 
 
 def job_manager(run):
@@ -22,13 +23,15 @@ def job_manager(run):
     run.flink.job_manager.kill()
     time.sleep(2)
     run.flink.job_manager.start()
-    run.wait_for_job()
+    # The new one has no count of the old one.
+    run.wait_for_restore(0)
 
 
 def broker(run):
     """kill -9 of one of three brokers."""
     victim = run.brokers.brokers[1]
     victim.kill()
+    # Longer than a window: the others have to take its partitions over.
     time.sleep(12)
     victim.start()
     run.wait_for_job()
@@ -44,14 +47,14 @@ def tallyd(run):
     wait_until("the end of a window", lambda: time.time() % 10 > 9 and not load.pause.set(), 30)
     flushed = host.ledger()[1]["flushed"]
     wait_until("the next flush", lambda: (host.settled() or 0) > flushed, 60)
-    run.earlier_ledgers.append(host.ledger())
+    run.earlier_ledgers.append((host, host.ledger()))
     host.process.kill()
     host.start()
     load.pause.clear()
 
 
 def repeats(run):
-    """Writes every tenth record once more, as a tallyd does that cannot know whether the first one arrived."""
+    """every tenth record is written once more, as a tallyd does that cannot know whether the first one arrived."""
     inputs = run.everything.add(Inputs(run.brokers))
     producer = Producer({"bootstrap.servers": run.brokers.address})
     written = 0
@@ -64,10 +67,10 @@ def repeats(run):
 
 
 def savepoint(run):
-    """Replaces the job: one more percentile and window, and another parallelism."""
+    """the job is stopped with a savepoint, and started from it with one more percentile and window, and another parallelism."""
     path = run.flink.stop_with_savepoint(run.job)
     config = write_config(run.folder, run.brokers, percentiles="50, 90, 95, 99, 99.9", windows="10s, 1m, 5m")
     run.job = run.flink.submit(run.jar, config, restore=path, parallelism=3)
 
 
-ALL = [repeats, task_manager, tallyd, broker, job_manager, savepoint]
+ALL = [task_manager, tallyd, repeats, broker, job_manager, savepoint]

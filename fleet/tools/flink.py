@@ -86,6 +86,8 @@ class Flink:
             # The default of 50 s suits larger clusters.
             "heartbeat.interval": 2000, "heartbeat.timeout": 25000,
             "io.tmp.dirs": self.folder, "parallelism.default": 2,
+            # Both TaskManagers have tasks: by default one gets all that fit into its slots.
+            "taskmanager.load-balance.mode": "SLOTS",
         }
         if self.ha:
             options |= {
@@ -117,11 +119,13 @@ class Flink:
 
     def _task_manager(self, n):
         jvm, dynamic = self._task_manager_options()
-        return self._process(f"TaskManager {n}", f"taskmanager{n}", [
+        process = self._process(f"TaskManager {n}", f"taskmanager{n}", [
             *jvm, "-XX:+UseSerialGC", *OPENS, *self._logging(), STARTUP, "-cp", LIB,
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", self.conf,
             *dynamic, "-D", f"taskmanager.resource-id=tm{n}",
         ])
+        process.resource = f"tm{n}"
+        return process
 
     def _task_manager_options(self):
         """Returns the options of the JVM and of Flink that follow from the memory of the process."""
@@ -170,11 +174,30 @@ class Flink:
         except OSError:
             return None
 
-    def checkpoints(self, job):
+    def _checkpoint_count(self, job, kind):
         try:
-            return self.rest_get(f"/jobs/{job}/checkpoints")["counts"]["completed"]
+            return self.rest_get(f"/jobs/{job}/checkpoints")["counts"][kind]
         except OSError:
             return None
+
+    def checkpoints(self, job):
+        """Returns how many checkpoints were completed, as this JobManager knows."""
+        return self._checkpoint_count(job, "completed")
+
+    def restores(self, job):
+        """Returns how often the job continued from a checkpoint, as this JobManager knows."""
+        return self._checkpoint_count(job, "restored")
+
+    def task_manager_of(self, job):
+        """Returns a TaskManager that runs tasks of the job."""
+        tasks = {}
+        for vertex in self.rest_get(f"/jobs/{job}")["vertices"]:
+            for each in self.rest_get(f"/jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
+                running = each["status-counts"]["RUNNING"]
+                tasks[each["taskmanager-id"]] = tasks.get(each["taskmanager-id"], 0) + running
+        say(f"running tasks: {tasks}")
+        busiest = max(tasks, key=tasks.get)
+        return next(each for each in self.task_managers if each.resource == busiest)
 
     def wait_for_checkpoint(self, job, more_than, seconds=400):
         return wait_until(f"a checkpoint of job {job}", lambda: (self.checkpoints(job) or 0) > more_than, seconds)

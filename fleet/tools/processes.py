@@ -1,6 +1,7 @@
 """Processes that are started, killed and always ended with the program."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,9 +17,15 @@ def say(text):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Returns a port below those of outgoing connections, so that a server that is started again finds it free."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until(what, condition, seconds=120):
