@@ -31,8 +31,10 @@ public final class Moments {
         count = total;
     }
 
-    /** The standard deviation of the population, and 0 without samples. */
+    /** The standard deviation of the population, at most the largest double, and 0 without samples. */
     public double stddev() {
-        return count > 0 ? Math.sqrt(Math.max(squares, 0) / count) : 0;
+        double stddev = count > 0 ? Math.sqrt(Math.max(squares, 0) / count) : 0;
+        // Squares of forged or extreme values exceed the range of a double.
+        return Double.isFinite(stddev) ? stddev : Double.MAX_VALUE;
     }
 }

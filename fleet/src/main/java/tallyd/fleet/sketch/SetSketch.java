@@ -36,6 +36,11 @@ public final class SetSketch {
         return sketch;
     }
 
+    /** Throws {@link InvalidSketchException} if {@link #merge} would. */
+    public static void check(byte[] encoded) {
+        of(encoded);
+    }
+
     /** Merges a sketch, or throws {@link InvalidSketchException} and leaves this one unchanged. */
     public void merge(byte[] encoded) {
         union.update(decode(encoded));

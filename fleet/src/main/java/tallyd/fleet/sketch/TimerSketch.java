@@ -31,26 +31,34 @@ public final class TimerSketch {
     }
 
     /**
-     * Decodes a sketch.
+     * Decodes a sketch, also one that was merged from many.
      *
-     * @throws InvalidSketchException if the bytes are not one that tallyd writes
+     * @throws InvalidSketchException if the bytes are not a timer's sketch
      */
     public static TimerSketch of(byte[] encoded) {
         TimerSketch sketch = new TimerSketch();
-        sketch.merge(encoded);
+        sketch.add(DecodedTimer.trusted(encoded));
         return sketch;
+    }
+
+    /** Throws {@link InvalidSketchException} if {@link #merge} would. */
+    public static void check(byte[] encoded) {
+        DecodedTimer.of(encoded);
     }
 
     /** A sketch with these buckets, but with sums that were kept without rounding. */
     static TimerSketch of(byte[] encoded, ExactSum count, ExactSum sum) {
         TimerSketch sketch = new TimerSketch(count, sum);
-        sketch.mergeBuckets(DecodedTimer.of(encoded));
+        sketch.mergeBuckets(DecodedTimer.trusted(encoded));
         return sketch;
     }
 
     /** Merges a sketch, or throws {@link InvalidSketchException} and leaves this one unchanged. */
     public void merge(byte[] encoded) {
-        DecodedTimer decoded = DecodedTimer.of(encoded);
+        add(DecodedTimer.of(encoded));
+    }
+
+    private void add(DecodedTimer decoded) {
         mergeBuckets(decoded);
         count.add(decoded.getCount());
         sum.add(decoded.getCount() > 0 ? decoded.getSum() : 0);

@@ -16,6 +16,17 @@ public final class Samples {
     public static byte[] timer(Collection<Double> samples) {
         var sketch = new DDSketchWithExactSummaryStatistics(DecodedTimer.MAPPING, UnboundedSizeDenseStore::new);
         samples.forEach(sketch::accept);
+        return encoded(sketch);
+    }
+
+    /** As many samples of 1 as nobody sends. */
+    public static byte[] timer(double count) {
+        var sketch = new DDSketchWithExactSummaryStatistics(DecodedTimer.MAPPING, UnboundedSizeDenseStore::new);
+        sketch.accept(1, count);
+        return encoded(sketch);
+    }
+
+    private static byte[] encoded(DDSketchWithExactSummaryStatistics sketch) {
         GrowingByteArrayOutput out = GrowingByteArrayOutput.withDefaultInitialCapacity();
         try {
             sketch.encode(out, false);

@@ -8,8 +8,11 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
+import net.jqwik.api.Arbitraries;
+import net.jqwik.api.Arbitrary;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
+import net.jqwik.api.Provide;
 import net.jqwik.api.constraints.IntRange;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -70,17 +73,35 @@ class SetSketchTest {
 
     @Property(tries = 300)
     void aDamagedSketchIsASketchOrInvalid(
-            @ForAll @IntRange(max = 7_000) int members, @ForAll @IntRange(max = 60) int at, @ForAll byte value) {
+            @ForAll("sizes") int members, @ForAll @IntRange(max = 60) int at, @ForAll byte value, @ForAll byte other) {
         byte[] damaged = Samples.set(members(0, members));
         damaged[at % damaged.length] = value;
+        damaged[(at * 31 + 5) % damaged.length] = other;
         decodeOrReject(damaged);
+    }
+
+    /** A list, a table, and registers: the binary forms of the library. */
+    @Provide
+    Arbitrary<Integer> sizes() {
+        return Arbitraries.of(0, 1, 5, 8, 20, 1_000, 5_000, 7_000, 9_000);
     }
 
     private static void decodeOrReject(byte[] bytes) {
         try {
-            SetSketch.of(bytes);
+            SetSketch.check(bytes);
         } catch (InvalidSketchException expected) {
             // The only exception that callers handle.
+            return;
+        }
+        // A sketch that was not rejected must not stop the job later, whatever it is merged with.
+        for (int others : new int[] {0, 3, 500, 5_000}) {
+            SetSketch merged = SetSketch.of(Samples.set(members(0, others)));
+            merged.merge(bytes);
+            merged = SetSketchSerializer.INSTANCE.copy(merged);
+            merged.merge(bytes);
+            merged.merge(Samples.set(members(7, others)));
+            double estimate = SetSketch.of(merged.toBytes()).estimate();
+            assertEquals(true, Double.isFinite(estimate), () -> "an estimate of " + estimate);
         }
     }
 

@@ -121,7 +121,36 @@ class TimerSketchTest {
         sketch.getPositiveValueStore().add(index, 1);
         GrowingByteArrayOutput out = GrowingByteArrayOutput.withDefaultInitialCapacity();
         sketch.encode(out, false);
-        assertThrows(InvalidSketchException.class, () -> TimerSketch.of(out.trimmedCopy()));
+        assertThrows(InvalidSketchException.class, () -> TimerSketch.check(out.trimmedCopy()));
+    }
+
+    @ParameterizedTest
+    @ValueSource(doubles = {1e308, 0x1p101})
+    void aSketchOfMoreSamplesThanAllHostsCanCountIsInvalid(double count) {
+        assertThrows(InvalidSketchException.class, () -> TimerSketch.check(Samples.timer(count)));
+        assertThrows(InvalidSketchException.class, () -> new TimerSketch().merge(Samples.timer(count)));
+    }
+
+    @Test
+    void theStoredFormOfManyLargeCountsIsReadBack() {
+        TimerSketch sketch = new TimerSketch();
+        byte[] largest = Samples.timer(0x1p100);
+        for (int i = 0; i < 1_000; i++) {
+            sketch.merge(largest);
+            sketch = TimerSketchSerializer.INSTANCE.copy(sketch);
+        }
+        assertEquals(1_000 * 0x1p100, TimerSketch.of(sketch.toBytes()).count());
+    }
+
+    @Test
+    void aNegativeCountOfZerosIsInvalid() throws Exception {
+        byte[] one = Samples.timer(List.of(1.0));
+        GrowingByteArrayOutput out = GrowingByteArrayOutput.withDefaultInitialCapacity();
+        out.writeByte((byte) 0x04);
+        com.datadoghq.sketch.ddsketch.encoding.VarEncodingHelper.encodeVarDouble(out, -0.5);
+        byte[] forged = Arrays.copyOf(one, one.length + out.trimmedCopy().length);
+        System.arraycopy(out.trimmedCopy(), 0, forged, one.length, out.trimmedCopy().length);
+        assertThrows(InvalidSketchException.class, () -> TimerSketch.check(forged));
     }
 
     @Test
@@ -130,7 +159,7 @@ class TimerSketchTest {
         sketch.accept(1);
         GrowingByteArrayOutput out = GrowingByteArrayOutput.withDefaultInitialCapacity();
         sketch.encode(out, false);
-        assertThrows(InvalidSketchException.class, () -> TimerSketch.of(out.trimmedCopy()));
+        assertThrows(InvalidSketchException.class, () -> TimerSketch.check(out.trimmedCopy()));
     }
 
     @Test
@@ -158,6 +187,9 @@ class TimerSketchTest {
         byte[] before = sketch.toBytes();
         try {
             sketch.merge(bytes);
+            // Twice, as two forged records of one window; the state must be readable afterwards.
+            sketch.merge(bytes);
+            TimerSketchSerializer.INSTANCE.copy(sketch).merge(TimerSketch.of(sketch.toBytes()));
             sketch.quantile(0.5);
         } catch (InvalidSketchException invalid) {
             assertArrayEquals(before, sketch.toBytes(), Arrays.toString(bytes));
