@@ -92,7 +92,8 @@ public final class FleetJob {
         // Time goes on for so long if the job cannot reach the brokers: the records that wait there must not be late.
         long longest = Math.min(config.longestWindow().toMillis(), time.grace().toMillis() / 2);
         WatermarkStrategy<Arrival> watermarks = WatermarkStrategy
-                .<Arrival>forGenerator(any -> new FleetWatermarks(delay, idleAfter, longest, System::currentTimeMillis))
+                .<Arrival>forGenerator(context -> new FleetWatermarks(delay, idleAfter, longest,
+                        System::currentTimeMillis, context.getInputActivityClock()::relativeTimeMillis))
                 .withTimestampAssigner((arrival, any) -> Math.max(arrival.windowEnd - 1, 0));
         return environment.fromSource(source(config), watermarks, "records").uid("records");
     }
@@ -120,8 +121,10 @@ public final class FleetJob {
             FleetConfig config, KafkaRecordSerializationSchema<T> serializer, String name) {
         Properties properties = properties(config);
         // Brokers refuse more than 15 minutes unless they are configured otherwise; Flink's default is an hour.
-        properties.putIfAbsent("transaction.timeout.ms", "900000");
+        properties.putIfAbsent("transaction.timeout.ms", Long.toString(FleetConfig.TRANSACTION_TIMEOUT.toMillis()));
         properties.putIfAbsent("compression.type", "lz4");
+        // The producer's own limit must not be lower than that of the results.
+        properties.putIfAbsent("max.request.size", Integer.toString(Math.max(1_048_576, config.output().maxRecordBytes())));
         boolean exactlyOnce = config.output().delivery().equals("exactly_once");
         return KafkaSink.<T>builder()
                 .setBootstrapServers(config.kafka().brokers())

@@ -38,13 +38,13 @@ public final class ConfigReader {
                 output(root.section("output")),
                 time(root.section("time")),
                 windows,
-                root.numbers("percentiles", List.of(50.0, 90.0, 95.0, 99.0), 0, 100),
+                percentiles(root),
                 groups(root, windows),
                 checkpoints(root.section("checkpoints")),
                 queries(root),
                 root.whole("parallelism", 0, 0, 32_768));
         root.finish();
-        checkTopics(root, config);
+        ConfigRules.check(root, config);
         return config;
     }
 
@@ -89,7 +89,9 @@ public final class ConfigReader {
                 section.text("prefix", ""),
                 section.pairs("tags"),
                 section.flag("sketches", true),
-                section.choice("delivery", "exactly_once", List.of("exactly_once", "at_least_once")));
+                section.choice("delivery", "exactly_once", List.of("exactly_once", "at_least_once")),
+                section.whole("max_record_bytes", 1_000_000, 10_000, 100_000_000),
+                section.time("not_before"));
         section.finish();
         return output;
     }
@@ -113,15 +115,31 @@ public final class ConfigReader {
         return checkpoints;
     }
 
+    private static List<Double> percentiles(YamlSection root) {
+        List<Double> percentiles = root.numbers("percentiles", List.of(50.0, 90.0, 95.0, 99.0), 0, 100);
+        if (percentiles.stream().distinct().count() < percentiles.size()) {
+            throw root.wrong("percentiles", "must not have the same percentile twice");
+        }
+        return percentiles;
+    }
+
     private static List<Duration> windows(YamlSection section, String key, List<Duration> otherwise) {
         List<Duration> windows = section.durations(key, otherwise, SECOND, DAY);
         if (windows.isEmpty()) {
             throw section.wrong(key, "must have at least one window");
         }
+        windows.forEach(window -> checkSeconds(section, key, window));
         if (windows.stream().anyMatch(window -> DAY.toMillis() % window.toMillis() != 0)) {
             throw section.wrong(key, "must divide a day into equal parts, so that all windows begin at full ones");
         }
         return windows.stream().distinct().toList();
+    }
+
+    /** Keys and names of results, and SQL intervals, have whole seconds. */
+    private static void checkSeconds(YamlSection section, String key, Duration window) {
+        if (window.toMillis() % SECOND.toMillis() != 0) {
+            throw section.wrong(key, "must be whole seconds, not " + Durations.write(window));
+        }
     }
 
     private static List<GroupRule> groups(YamlSection root, List<Duration> windows) {
@@ -147,19 +165,18 @@ public final class ConfigReader {
     private static List<FleetConfig.Query> queries(YamlSection root) {
         List<FleetConfig.Query> queries = new ArrayList<>();
         for (YamlSection section : root.sections("queries")) {
-            queries.add(new FleetConfig.Query(
+            FleetConfig.Query query = new FleetConfig.Query(
                     section.required("name"),
                     section.duration("window", MINUTE, SECOND, DAY),
-                    section.required("sql")));
+                    section.required("sql"));
+            checkSeconds(section, "window", query.window());
+            if (queries.stream().anyMatch(other -> other.name().equals(query.name()))) {
+                throw section.wrong("name", "must be unique: it names the query's state, and `" + query.name()
+                        + "` occurs twice");
+            }
+            queries.add(query);
             section.finish();
         }
         return queries;
-    }
-
-    private static void checkTopics(YamlSection root, FleetConfig config) {
-        // The job would read its own results, add them up and write them again, forever.
-        if (config.input().topics().contains(config.output().topic())) {
-            throw root.wrong("output", "must have another topic than `input`: " + config.output().topic());
-        }
     }
 }

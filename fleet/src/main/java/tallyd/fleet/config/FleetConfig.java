@@ -2,6 +2,7 @@ package tallyd.fleet.config;
 
 import java.io.Serializable;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.List;
 import java.util.Map;
 
@@ -19,20 +20,25 @@ public record FleetConfig(
         int parallelism)
         implements Serializable {
 
+    /** How long brokers keep a transaction open unless `kafka.properties` says otherwise: their own default limit. */
+    public static final Duration TRANSACTION_TIMEOUT = Duration.ofMinutes(15);
+
     /** Connects all clients. */
     public record Kafka(String brokers, Map<String, String> properties) implements Serializable {}
 
     /** Where the records of tallyd are. */
     public record Input(List<String> topics, String group, String start) implements Serializable {}
 
-    /** Where and how results are written. */
+    /** Where and how results are written; {@code rejectedTopic} and {@code notBefore} may be null. */
     public record Output(
             String topic,
             String rejectedTopic,
             String prefix,
             Map<String, String> tags,
             boolean sketches,
-            String delivery)
+            String delivery,
+            int maxRecordBytes,
+            Instant notBefore)
             implements Serializable {}
 
     /** How the job treats late, early and missing records. */

@@ -1,6 +1,8 @@
 package tallyd.fleet.config;
 
 import java.time.Duration;
+import java.time.Instant;
+import java.time.format.DateTimeParseException;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
@@ -95,6 +97,16 @@ final class YamlSection {
                     + Durations.write(most) + ", not " + text);
         }
         return duration;
+    }
+
+    /** A moment such as {@code 2027-01-31T12:00:00Z}, or null. */
+    Instant time(String key) {
+        String text = text(key, null);
+        try {
+            return text == null ? null : Instant.parse(text);
+        } catch (DateTimeParseException invalid) {
+            throw wrong(key, "must be a time in UTC such as 2027-01-31T12:00:00Z, not `" + text + "`");
+        }
     }
 
     List<Double> numbers(String key, List<Double> otherwise, double above, double most) {

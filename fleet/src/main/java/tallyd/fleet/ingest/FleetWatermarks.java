@@ -10,26 +10,41 @@ import org.apache.flink.api.common.eventtime.WatermarkOutput;
  *
  * <p>While the job keeps up, time is the clock: a window is written {@code delay} after its end, and hosts that
  * do not report delay nothing. While the job is behind (it was stopped, or the brokers were), time is what the
- * records say, so that records that are only waiting in the topic are not late. A partition without records is
- * idle: the others then advance without it. One that kept up holds nobody back, and is idle only after the windows
- * of its last record ended: time would otherwise stop before the end of these windows when all hosts stop.
+ * records say, so that windows are written when the records that wait in the topic are in them.
+ *
+ * <p>A partition without records is idle: the others then advance without it. Before that, its time goes on to the
+ * end of the windows of its last record, which would otherwise not be written when all hosts stop.
  */
 public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
+    /** A job that reads a record at most this long after its arrival keeps up, also with a shorter delay. */
+    private static final long SHORTEST_LAG = 5_000;
+
     private final long delay;
     private final long idleAfter;
-    private final long idleAfterKeepingUp;
+    /** From the last record until all of its windows are written. */
+    private final long untilWritten;
     private final LongSupplier clock;
+    private final LongSupplier activity;
 
     private long latestReference = Long.MIN_VALUE;
     private long latestArrival;
+    private long latestActivity;
+    private boolean lastWindowsEnded;
 
-    /** @param longestWindowMillis how long after a record its last window may end */
-    public FleetWatermarks(long delayMillis, long idleAfterMillis, long longestWindowMillis, LongSupplier clock) {
+    /**
+     * @param longestWindowMillis how long after a record its last window may end
+     * @param clock the wall clock, in Unix milliseconds
+     * @param activity milliseconds in which the source could read. While the rest of the job slows it down, records wait:
+     *     time stops, and the partition is not idle
+     */
+    public FleetWatermarks(
+            long delayMillis, long idleAfterMillis, long longestWindowMillis, LongSupplier clock, LongSupplier activity) {
         this.delay = delayMillis;
         this.idleAfter = idleAfterMillis;
-        this.idleAfterKeepingUp = idleAfterMillis + delayMillis + longestWindowMillis;
+        this.untilWritten = delayMillis + longestWindowMillis;
         this.clock = clock;
-        this.latestArrival = clock.getAsLong();
+        this.activity = activity;
+        this.latestActivity = activity.getAsLong();
     }
 
     @Override
@@ -37,27 +52,52 @@ public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
         if (arrival.problem == null) {
             latestReference = Math.max(latestReference, arrival.reference);
             latestArrival = clock.getAsLong();
+            latestActivity = activity.getAsLong();
+            lastWindowsEnded = false;
         }
     }
 
     @Override
     public void onPeriodicEmit(WatermarkOutput output) {
-        long now = clock.getAsLong();
-        if (now - latestArrival > (keepsUp() ? idleAfterKeepingUp : idleAfter)) {
-            output.markIdle();
-        } else if (latestReference != Long.MIN_VALUE) {
-            // A window's last millisecond is one before its end.
-            output.emitWatermark(new Watermark(time(now) - delay - 1));
+        long quiet = activity.getAsLong() - latestActivity;
+        if (latestReference == Long.MIN_VALUE) {
+            if (quiet > idleAfter) {
+                output.markIdle();
+            }
+        } else if (keepsUp()) {
+            keptUp(quiet, output);
+        } else if (quiet <= idleAfter) {
+            emit(latestReference, output);
+        } else {
+            caughtUp(quiet, output);
         }
     }
 
-    private long time(long now) {
-        return keepsUp() ? Math.max(now, latestReference) : latestReference;
+    private void keptUp(long quiet, WatermarkOutput output) {
+        if (quiet > idleAfter + untilWritten) {
+            output.markIdle();
+        } else {
+            emit(Math.max(latestArrival + quiet, latestReference), output);
+        }
     }
 
+    /** No more records wait, or the brokers cannot be reached. */
+    private void caughtUp(long quiet, WatermarkOutput output) {
+        if (lastWindowsEnded) {
+            output.markIdle();
+        } else {
+            emit(Math.min(latestArrival + quiet, latestReference + untilWritten), output);
+            lastWindowsEnded = true;
+        }
+    }
+
+    private void emit(long time, WatermarkOutput output) {
+        // A window's last millisecond is one before its end.
+        output.emitWatermark(new Watermark(time - delay - 1));
+    }
+
+    /** Spooled records do not count, because they are older than the latest one. */
     private boolean keepsUp() {
-        // The latest record was at most this old when it was read. Spooled records do not count, because
-        // they are older than the latest one.
-        return latestReference != Long.MIN_VALUE && latestArrival - latestReference <= idleAfter;
+        return latestArrival - latestReference <= Math.max(delay, SHORTEST_LAG);
     }
 }

@@ -11,8 +11,9 @@ import java.util.List;
  * for the whole grace period instead of hundreds of entries.
  */
 public final class SeenWindows {
-    /** More than 24 hours of windows of 10 s, of which each second one is missing. */
-    static final int MAX_RUNS = 4_320;
+    /** The shortest interval of a daemon whose irregular series are never rejected, whatever the grace period. */
+    private static final int INTERVAL_MILLIS = 10_000;
+    private static final int LEAST_MAX_RUNS = 4_320;
     private static final int BYTES_PER_RUN = 2 * Long.BYTES + Integer.BYTES;
 
     /** Windows that end at {@code first}, {@code first + step} and so on. */
@@ -70,7 +71,15 @@ public final class SeenWindows {
         FULL
     }
 
-    public Added add(long end) {
+    /**
+     * The number of runs that bounds the state of one series: 20 bytes each. A run has two windows at least (but one of
+     * them all), so the windows of a grace period need half as many, however irregular they are.
+     */
+    static int maxRuns(long graceMillis) {
+        return (int) Math.max(LEAST_MAX_RUNS, graceMillis / INTERVAL_MILLIS);
+    }
+
+    public Added add(long end, int maxRuns) {
         for (Run run : runs) {
             if (run.contains(end)) {
                 return Added.DUPLICATE;
@@ -82,7 +91,7 @@ public final class SeenWindows {
                 return Added.NEW;
             }
         }
-        if (runs.size() == MAX_RUNS) {
+        if (runs.size() >= maxRuns) {
             return Added.FULL;
         }
         runs.add(new Run(end, 0, 1));

@@ -1,5 +1,7 @@
 package tallyd.fleet.output;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDateTime;
@@ -9,7 +11,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
+import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.functions.RichFlatMapFunction;
+import org.apache.flink.metrics.Counter;
 import org.apache.flink.types.Row;
 import org.apache.flink.types.RowKind;
 import org.apache.flink.util.Collector;
@@ -22,9 +26,14 @@ public final class ResultMapper extends RichFlatMapFunction<Row, Result> {
     /** Columns that are not fields of the result. */
     private static final Set<String> IDENTITY = Set.of("kind", "metric", "grouping", "window_end", "sketch");
 
+    /** Of a Kafka record besides key and value: its headers, and the framing of a batch. */
+    private static final int OVERHEAD = 512;
+
     private final List<String> columns;
     private final long windowMillis;
     private final FleetConfig config;
+    private transient Counter withoutSketch;
+    private transient Counter tooLarge;
 
     public ResultMapper(List<String> columns, Duration window, FleetConfig config) {
         this.columns = columns;
@@ -33,16 +42,36 @@ public final class ResultMapper extends RichFlatMapFunction<Row, Result> {
     }
 
     @Override
+    public void open(OpenContext context) {
+        withoutSketch = getRuntimeContext().getMetricGroup().counter("tallyd_results_without_sketch");
+        tooLarge = getRuntimeContext().getMetricGroup().counter("tallyd_results_too_large");
+    }
+
+    @Override
     public void flatMap(Row row, Collector<Result> out) {
         // The row before a correction: the correction has the same key and replaces it.
         if (row.getKind() == RowKind.UPDATE_BEFORE || row.getKind() == RowKind.DELETE) {
             return;
         }
-        out.collect(result(row));
+        ResultRecord content = content(row);
+        Result result = result(content);
+        if (!fits(result) && content.sketch() != null) {
+            result = result(content.withoutSketch());
+            withoutSketch.inc();
+        }
+        if (fits(result)) {
+            out.collect(result);
+        } else {
+            tooLarge.inc();
+        }
     }
 
-    private Result result(Row row) {
-        ResultRecord content = content(row);
+    /** Brokers refuse a larger record, and the job would fail on it after each restart. */
+    private boolean fits(Result result) {
+        return result.json.length + result.key().getBytes(UTF_8).length + OVERHEAD <= config.output().maxRecordBytes();
+    }
+
+    private static Result result(ResultRecord content) {
         Result result = new Result();
         result.series = SeriesText.of(content.name(), content.tags());
         result.kind = content.kind();

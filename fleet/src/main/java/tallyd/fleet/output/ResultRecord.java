@@ -11,4 +11,9 @@ record ResultRecord(
         long windowEnd,
         long windowMillis,
         Map<String, Double> fields,
-        byte[] sketch) {}
+        byte[] sketch) {
+
+    ResultRecord withoutSketch() {
+        return new ResultRecord(name, kind, tags, windowEnd, windowMillis, fields, null);
+    }
+}

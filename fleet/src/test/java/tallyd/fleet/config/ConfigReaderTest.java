@@ -76,6 +76,25 @@ class ConfigReaderTest {
         "windows|windows: [10]|f.yaml:5:11: `windows` must be a duration such as 250ms, 10s, 1m or 2h, not `10`",
         "windows|windows: [7s]|f.yaml:5:10: `windows` must divide a day into equal parts, so that all windows begin "
                 + "at full ones",
+        "windows|windows: [1500ms]|f.yaml:5:10: `windows` must be whole seconds, not 1500ms",
+        "windows|queries: [{name: a, window: 1500ms, sql: s}]|f.yaml:5:29: `queries[0].window` must be whole seconds, "
+                + "not 1500ms",
+        "windows|queries: [{name: a, sql: s}, {name: a, sql: t}]|f.yaml:5:37: `queries[1].name` must be unique: it "
+                + "names the query's state, and `a` occurs twice",
+        "windows|percentiles: [99, 50, 99.0]|f.yaml:5:14: `percentiles` must not have the same percentile twice",
+        "topic: metrics.fleet|topic: a, rejected_topic: metrics|f.yaml:3:9: `output` must have another "
+                + "`rejected_topic` than `input.topic`: metrics",
+        "topic: metrics.fleet|topic: a, rejected_topic: a|f.yaml:3:9: `output` must have another `rejected_topic` "
+                + "than `topic`: a",
+        "topic: metrics.fleet|topic: a, tags: {environment: x}|f.yaml:3:9: `output` must not have the tag "
+                + "`environment` in `tags`: `groups` group by it",
+        "topic: metrics.fleet|topic: a, not_before: today|f.yaml:3:32: `output.not_before` must be a time in UTC such "
+                + "as 2027-01-31T12:00:00Z, not `today`",
+        "windows|checkpoints: {interval: 8m}|f.yaml:5:14: `checkpoints` must have an `interval` of at most half of the "
+                + "time that brokers keep a transaction open, 15m, or they discard results: set a shorter one, or a "
+                + "longer `transaction.timeout.ms` in `kafka.properties`",
+        "{brokers: \"127.0.0.1:9092\"}|{brokers: b, properties: {transaction.timeout.ms: 1h}}|f.yaml:1:8: `kafka` must "
+                + "have whole milliseconds as `transaction.timeout.ms`, not `1h`",
         "windows|percentiles: [99, 101]|f.yaml:5:19: `percentiles` must be numbers greater than 0 and at most 100, "
                 + "not `101`",
         "windows|time: {grace: 30d}|f.yaml:5:15: `time.grace` must be from 1s to 7d, not 30d",
@@ -94,6 +113,14 @@ class ConfigReaderTest {
         String text = LEAST.contains(replaced) ? LEAST.replace(replaced, by) : LEAST + by + "\n";
         ConfigException error = assertThrows(ConfigException.class, () -> ConfigReader.parse("f.yaml", text));
         assertEquals(message, error.getMessage());
+    }
+
+    @Test
+    void aLongerTransactionAllowsALongerCheckpointInterval() {
+        FleetConfig config = ConfigReader.parse("f.yaml", LEAST.replace(
+                "{brokers: \"127.0.0.1:9092\"}",
+                "{brokers: b, properties: {transaction.timeout.ms: 3600000}}") + "checkpoints: {interval: 30m}\n");
+        assertEquals(Duration.ofMinutes(30), config.checkpoints().interval());
     }
 
     @Test

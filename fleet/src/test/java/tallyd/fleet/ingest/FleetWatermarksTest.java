@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import org.apache.flink.api.common.eventtime.Watermark;
 import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class FleetWatermarksTest {
     private static final long DELAY = 3_000;
@@ -12,8 +14,10 @@ class FleetWatermarksTest {
     private static final long LONGEST = 60_000;
 
     private long now = 1_000_000;
+    /** How long the rest of the job slowed the source down. */
+    private long slowedDown;
     private final Output output = new Output();
-    private final FleetWatermarks watermarks = new FleetWatermarks(DELAY, IDLE_AFTER, LONGEST, () -> now);
+    private final FleetWatermarks watermarks = new FleetWatermarks(DELAY, IDLE_AFTER, LONGEST, () -> now, () -> now - slowedDown);
 
     /** Keeps the last watermark. */
     private static final class Output implements WatermarkOutput {
@@ -53,13 +57,25 @@ class FleetWatermarksTest {
         assertEquals(now - DELAY - 1, output.time);
     }
 
-    @Test
-    void whileTheJobIsBehindTimeIsThatOfTheRecords() {
-        arrive(now - 3_600_000, null);
-        assertEquals(now - 3_600_000 - DELAY - 1, output.time);
+    @ParameterizedTest
+    @ValueSource(longs = {5_001, 3_600_000})
+    void whileTheJobIsBehindTimeIsThatOfTheRecords(long behind) {
+        arrive(now - behind, null);
+        assertEquals(now - behind - DELAY - 1, output.time);
         now += 8_000;
         watermarks.onPeriodicEmit(output);
-        assertEquals(now - 3_608_000 - DELAY - 1, output.time);
+        assertEquals(now - 8_000 - behind - DELAY - 1, output.time);
+    }
+
+    @Test
+    void timeStopsWhileTheRestOfTheJobSlowsTheSourceDown() {
+        arrive(now, null);
+        long before = output.time;
+        now += 3_600_000;
+        slowedDown += 3_600_000;
+        watermarks.onPeriodicEmit(output);
+        assertEquals(before, output.time);
+        assertEquals(false, output.idle);
     }
 
     @Test
@@ -104,6 +120,16 @@ class FleetWatermarksTest {
         arrive(now - 3_600_000, null);
         now += IDLE_AFTER + 1;
         watermarks.onPeriodicEmit(output);
+        watermarks.onPeriodicEmit(output);
         assertEquals(true, output.idle);
+    }
+
+    @Test
+    void theWindowsOfTheLastRecordEndAlsoIfTheJobIsBehind() {
+        arrive(now - 3_600_000, null);
+        long last = now - 3_600_000;
+        now += IDLE_AFTER + 1;
+        watermarks.onPeriodicEmit(output);
+        assertEquals(last + LONGEST - 1, output.time);
     }
 }
