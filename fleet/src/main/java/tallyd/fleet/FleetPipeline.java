@@ -43,13 +43,13 @@ final class FleetPipeline {
 
     Streams build(DataStream<Arrival> arrivals) {
         SingleOutputStreamOperator<Arrival> admitted = arrivals
-                .keyBy(Arrival::series)
+                .keyBy(Arrival::identity)
                 .process(new Admission(config.time().grace().toMillis()))
                 .returns(TypeInformation.of(Arrival.class))
                 .uid("admission")
                 .name("admission");
         SingleOutputStreamOperator<Row> points = admitted
-                .process(new Points(config.groups()))
+                .process(new Points(config.groups(), notBefore()))
                 .returns(Points.TYPE)
                 .uid("points")
                 .name("points");
@@ -57,6 +57,10 @@ final class FleetPipeline {
         return new Streams(
                 results(),
                 admitted.getSideOutput(Admission.REJECTED).union(points.getSideOutput(Admission.REJECTED)));
+    }
+
+    private long notBefore() {
+        return config.output().notBefore() == null ? Long.MIN_VALUE : config.output().notBefore().toEpochMilli();
     }
 
     /** Event time is the last millisecond of the window: its end is already in the next one. */

@@ -6,15 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
-import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
-import org.apache.flink.api.common.eventtime.Watermark;
-import org.apache.flink.api.common.eventtime.WatermarkGenerator;
-import org.apache.flink.api.common.eventtime.WatermarkOutput;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
@@ -33,6 +28,7 @@ import tallyd.fleet.sketch.Samples;
  * Starting a job takes seconds, so there is one for all tests.
  */
 class FleetPipelineTest {
+    private static final long START = Arrivals.START;
     private static final String CONFIG = """
             kafka: {brokers: "unused:1"}
             input: {topic: metrics}
@@ -43,6 +39,7 @@ class FleetPipelineTest {
             groups:
               - {match: "sum.*", by: [env], windows: [10s], gauge: sum}
               - {match: "both", by: [[], [env]], windows: [10s]}
+              - {match: "part", by: [[env], [env, service]], windows: [10s]}
               - {match: "ignored.*", by: [env], windows: [1m]}
               - {match: "[a-z]*", by: [env]}
               - {match: "*.x", by: [env, service], windows: [10s]}
@@ -56,52 +53,15 @@ class FleetPipelineTest {
                   FROM points WHERE window_ms = 10000
                   GROUP BY `grouping`, TUMBLE(row_time, INTERVAL '10' SECOND)
             """;
-    private static final long START = 1_800_000_000_000L - 1_800_000_000_000L % 60_000;
-
-    private static final List<Arrival> INPUT = new ArrayList<>();
+    private static final Arrivals INPUT = new Arrivals();
     /** The JSON of each key's results, in order. */
     private static final Map<String, List<String>> RESULTS = new TreeMap<>();
     private static final Map<String, List<String>> REJECTED = new TreeMap<>();
 
-    private static void record(String host, String kind, String name, String tags, int window, String fields) {
-        record(host, kind, name, tags, window, fields, null);
-    }
-
-    private static void record(
-            String host, String kind, String name, String tags, int window, String fields, byte[] sketch) {
-        long end = START + window * 10_000L;
-        String json = "{\"name\":\"" + name + "\",\"type\":\"" + kind + "\",\"timestamp\":" + end
-                + ",\"interval\":10,\"tags\":{" + tags + "},\"fields\":{" + fields + "}"
-                + (sketch == null ? "" : ",\"sketch\":\"" + Base64.getEncoder().encodeToString(sketch) + "\"") + "}";
-        arrival(host, kind, name + "," + tags, end, json);
-    }
-
-    private static Arrival arrival(String host, String kind, String key, long end, String json) {
-        Arrival arrival = new Arrival();
-        arrival.instance = host;
-        arrival.kind = kind;
-        arrival.windowEnd = end;
-        arrival.key = key.getBytes(UTF_8);
-        arrival.value = json.getBytes(UTF_8);
-        arrival.topic = "metrics";
-        arrival.reference = end;
-        INPUT.add(arrival);
-        return arrival;
-    }
-
-    private static void counter(String host, String name, String env, int window, double count) {
-        record(host, "counter", name, "\"env\":\"" + env + "\",\"host\":\"" + host + "\"", window, "\"count\":" + count);
-    }
-
-    /** The time that the watermarks reach next. */
-    private static void time(int window) {
-        arrival("clock", "counter", "clock", START + window * 10_000L, "{}").problem = "clock";
-    }
-
     private static void timer(String host, List<Double> samples) {
         double mean = samples.stream().mapToDouble(i -> i).average().orElseThrow();
         double squares = samples.stream().mapToDouble(i -> (i - mean) * (i - mean)).sum();
-        record(host, "timer", "sum.t.x", "\"env\":\"p\"", 1, "\"count\":" + samples.size() + ",\"mean\":" + mean
+        INPUT.record(host, "timer", "sum.t.x", "\"env\":\"p\"", 1, "\"count\":" + samples.size() + ",\"mean\":" + mean
                 + ",\"stddev\":" + Math.sqrt(squares / samples.size()), Samples.timer(samples));
     }
 
@@ -114,53 +74,46 @@ class FleetPipelineTest {
     }
 
     private static void input() {
-        counter("a", "sum.c", "p", 1, 3);
-        counter("b", "sum.c", "p", 1, 4.5);
-        counter("b", "sum.c", "q", 1, 100);
+        INPUT.counter("a", "sum.c", "p", 1, 3);
+        INPUT.counter("b", "sum.c", "p", 1, 4.5);
+        INPUT.counter("b", "sum.c", "q", 1, 100);
         // A repeat of the same record.
-        counter("a", "sum.c", "p", 1, 3);
-        counter("a", "both", "p", 1, 1);
-        counter("a", "both", "q", 1, 2);
-        counter("a", "ignored.x", "p", 1, 5);
-        counter("a", "unmatched", "p", 1, 5);
-        record("a", "trace", "sum.c", "\"env\":\"p\"", 1, "\"count\":7");
+        INPUT.counter("a", "sum.c", "p", 1, 3);
+        INPUT.counter("a", "both", "p", 1, 1);
+        INPUT.counter("a", "both", "q", 1, 2);
+        INPUT.counter("a", "ignored.x", "p", 1, 5);
+        INPUT.counter("a", "unmatched", "p", 1, 5);
+        INPUT.record("a", "trace", "sum.c", "\"env\":\"p\"", 1, "\"count\":7");
         timer("a", samples(1, 500));
         timer("b", samples(501, 1000));
-        record("c", "timer", "sum.t.x", "\"env\":\"p\"", 1, "\"count\":0,\"rate\":0");
-        record("c", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":0");
-        record("a", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(1, 3000)));
-        record("b", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(2001, 5000)));
-        record("a", "gauge", "sum.g.x", "\"env\":\"p\"", 1, "\"value\":10");
-        record("b", "gauge", "sum.g.x", "\"env\":\"p\"", 1, "\"value\":-4");
-        record("a", "timer", "no.sketch", "", 1, "\"count\":1");
-        record("a", "timer", "bad.sketch", "", 1, "\"count\":1", new byte[] {1, 2, 3});
-        arrival("a", "counter", "k", START + 10_000, "not json");
-        arrival("a", "gauge", "k", START + 10_000,
-                "{\"name\":\"x\",\"type\":\"counter\",\"timestamp\":" + (START + 10_000) + ",\"fields\":{\"count\":1}}");
-        arrival("a", "counter", "k", START + 900_000, "{}").problem = Rejection.CLOCK_AHEAD;
-        time(2);
-        // Late, but within the grace period: a host that was cut off. And its repeat.
-        counter("c", "sum.c", "p", 1, 0.5);
-        counter("c", "sum.c", "p", 1, 0.5);
-        counter("a", "sum.c", "p", 30, 1);
-        time(59);
-        // 9 min 40 s late, then beyond the grace period.
-        counter("d", "sum.c", "p", 1, 1000);
-        time(62);
-        counter("e", "sum.c", "p", 1, 5000);
-    }
-
-    /** Time advances only with the records that {@link #time} adds. */
-    private static final class Clock implements WatermarkGenerator<Arrival> {
-        @Override
-        public void onEvent(Arrival arrival, long timestamp, WatermarkOutput output) {
-            if ("clock".equals(arrival.problem)) {
-                output.emitWatermark(new Watermark(arrival.reference));
-            }
+        INPUT.record("c", "timer", "sum.t.x", "\"env\":\"p\"", 1, "\"count\":0,\"rate\":0");
+        INPUT.record("c", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":0");
+        INPUT.record("a", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(1, 3000)));
+        INPUT.record("b", "set", "sum.s.x", "\"env\":\"p\"", 1, "\"count\":3000", Samples.set(members(2001, 5000)));
+        INPUT.record("a", "gauge", "sum.g.x", "\"env\":\"p\"", 1, "\"value\":10");
+        INPUT.record("b", "gauge", "sum.g.x", "\"env\":\"p\"", 1, "\"value\":-4");
+        INPUT.record("a", "timer", "no.sketch", "", 1, "\"count\":1");
+        INPUT.record("a", "timer", "bad.sketch", "", 1, "\"count\":1", new byte[] {1, 2, 3});
+        for (String host : List.of("a", "b")) {
+            INPUT.record(host, "timer", "sum.t.x", "\"env\":\"forged\"", 1, "\"count\":1", Samples.timer(1e308));
         }
-
-        @Override
-        public void onPeriodicEmit(WatermarkOutput output) {}
+        INPUT.record("c", "timer", "sum.t.x", "\"env\":\"forged\"", 1, "\"count\":1", Samples.timer(1));
+        INPUT.record("a", "counter", "part", "\"env\":\"p\"", 1, "\"count\":1");
+        INPUT.record("a", "counter", "part", "\"env\":\"p\",\"service\":\"s\"", 1, "\"count\":2");
+        INPUT.arrival("a", "counter", "k", START + 10_000, "not json");
+        INPUT.arrival("a", "gauge", "k", START + 10_000,
+                "{\"name\":\"x\",\"type\":\"counter\",\"timestamp\":" + (START + 10_000) + ",\"fields\":{\"count\":1}}");
+        INPUT.arrival("a", "counter", "k", START + 900_000, "{}").problem = Rejection.CLOCK_AHEAD;
+        INPUT.time(2);
+        // Late, but within the grace period: a host that was cut off. And its repeat.
+        INPUT.counter("c", "sum.c", "p", 1, 0.5);
+        INPUT.counter("c", "sum.c", "p", 1, 0.5);
+        INPUT.counter("a", "sum.c", "p", 30, 1);
+        INPUT.time(59);
+        // 9 min 40 s late, then beyond the grace period.
+        INPUT.counter("d", "sum.c", "p", 1, 1000);
+        INPUT.time(62);
+        INPUT.counter("e", "sum.c", "p", 1, 5000);
     }
 
     @BeforeAll
@@ -170,10 +123,8 @@ class FleetPipelineTest {
         environment.setParallelism(1);
         StreamTableEnvironment tables = StreamTableEnvironment.create(environment);
         DataStream<Arrival> arrivals = environment
-                .fromData(TypeInformation.of(Arrival.class), INPUT.toArray(Arrival[]::new))
-                .assignTimestampsAndWatermarks(WatermarkStrategy
-                        .<Arrival>forGenerator(any -> new Clock())
-                        .withTimestampAssigner((arrival, any) -> arrival.windowEnd - 1));
+                .fromData(TypeInformation.of(Arrival.class), INPUT.list().toArray(Arrival[]::new))
+                .assignTimestampsAndWatermarks(Arrivals.watermarks());
         FleetPipeline.Streams streams =
                 new FleetPipeline(tables, ConfigReader.parse("test.yaml", CONFIG)).build(arrivals);
         try (CloseableIterator<Result> results = streams.results().collectAsync();
@@ -235,7 +186,7 @@ class FleetPipelineTest {
         assertEquals(1, REJECTED.get(Rejection.CLOCK_AHEAD).size());
         assertEquals(2, REJECTED.get(Rejection.MALFORMED).size());
         assertEquals(List.of("set `sketches: true` in tallyd's kafka section"), REJECTED.get(Rejection.NO_SKETCH));
-        assertEquals(1, REJECTED.get(Rejection.INVALID_SKETCH).size());
+        assertEquals(3, REJECTED.get(Rejection.INVALID_SKETCH).size());
     }
 
     @Test
@@ -274,6 +225,17 @@ class FleetPipelineTest {
         assertEquals(3, field(only("fleet.both,fleet=all;counter;10s;1"), "count"));
         assertEquals(1, field(only("fleet.both,env=p,fleet=all;counter;10s;1"), "count"));
         assertEquals(2, field(only("fleet.both,env=q,fleet=all;counter;10s;1"), "count"));
+    }
+
+    @Test
+    void aRecordWithoutATagCountsOnceInTheGroupThatLacksItToo() {
+        assertEquals(3, field(only("fleet.part,env=p,fleet=all;counter;10s;1"), "count"));
+        assertEquals(2, field(only("fleet.part,env=p,fleet=all,service=s;counter;10s;1"), "count"));
+    }
+
+    @Test
+    void sketchesWhoseSumWouldOverflowAreRejectedAndTheJobGoesOn() {
+        assertEquals(1, field(only("fleet.sum.t.x,env=forged,fleet=all;timer;10s;1"), "count"));
     }
 
     @Test

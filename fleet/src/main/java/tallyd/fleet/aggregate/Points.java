@@ -1,7 +1,9 @@
 package tallyd.fleet.aggregate;
 
 import java.time.Duration;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.apache.flink.api.common.functions.OpenContext;
@@ -33,15 +35,20 @@ public final class Points extends ProcessFunction<Arrival, Row> {
             Types.DOUBLE, Types.DOUBLE, Types.DOUBLE, Types.PRIMITIVE_ARRAY(Types.BYTE));
 
     private final List<GroupRule> rules;
+    private final long notBefore;
     private transient Counter ungrouped;
+    private transient Counter before;
 
-    public Points(List<GroupRule> rules) {
+    /** @param notBeforeMillis windows that begin before this Unix time have no rows */
+    public Points(List<GroupRule> rules, long notBeforeMillis) {
         this.rules = rules;
+        this.notBefore = notBeforeMillis;
     }
 
     @Override
     public void open(OpenContext context) {
         ungrouped = getRuntimeContext().getMetricGroup().counter("tallyd_ungrouped");
+        before = getRuntimeContext().getMetricGroup().counter("tallyd_before");
     }
 
     @Override
@@ -81,13 +88,31 @@ public final class Points extends ProcessFunction<Arrival, Row> {
         ungrouped.inc();
     }
 
-    private static void emit(GroupRule rule, MetricRecord record, Arrival arrival, Collector<Row> out) {
-        for (List<String> by : rule.by()) {
-            String grouping = SeriesText.ofTags(selected(record.tags(), by));
+    private void emit(GroupRule rule, MetricRecord record, Arrival arrival, Collector<Row> out) {
+        for (String grouping : groupings(rule, record.tags())) {
             for (Duration window : rule.windows()) {
-                out.collect(row(grouping, window, record, arrival));
+                if (start(arrival.windowEnd, window) >= notBefore) {
+                    out.collect(row(grouping, window, record, arrival));
+                } else {
+                    before.inc();
+                }
             }
         }
+    }
+
+    /** Two lists of tags select the same ones of a record that lacks some: it counts once in that group. */
+    private static Set<String> groupings(GroupRule rule, SortedMap<String, String> tags) {
+        Set<String> groupings = new LinkedHashSet<>();
+        for (List<String> by : rule.by()) {
+            groupings.add(SeriesText.ofTags(selected(tags, by)));
+        }
+        return groupings;
+    }
+
+    /** The start of the job's window that contains the last millisecond of a record's window. */
+    private static long start(long windowEnd, Duration window) {
+        long last = windowEnd - 1;
+        return last - Math.floorMod(last, window.toMillis());
     }
 
     /** Tags that a record lacks are missing in its group too. */
@@ -107,7 +132,7 @@ public final class Points extends ProcessFunction<Arrival, Row> {
                 record.type(),
                 grouping,
                 window.toMillis(),
-                arrival.instance + '\0' + arrival.keyText(),
+                arrival.instance + '\0' + arrival.series,
                 arrival.windowEnd,
                 record.fields().get("count"),
                 record.fields().get("value"),
@@ -129,9 +154,9 @@ public final class Points extends ProcessFunction<Arrival, Row> {
             throw new MissingSketchException();
         }
         if (record.type().equals("timer")) {
-            TimerSketch.of(record.sketch());
+            TimerSketch.check(record.sketch());
         } else {
-            SetSketch.of(record.sketch());
+            SetSketch.check(record.sketch());
         }
     }
 

@@ -24,6 +24,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
     public static final OutputTag<Rejection> REJECTED = new OutputTag<>("rejected") {};
 
     private final long grace;
+    private final int maxRuns;
 
     private transient ValueState<SeenWindows> seen;
     private transient Counter admitted;
@@ -39,6 +40,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
 
     public Admission(long graceMillis) {
         this.grace = graceMillis;
+        this.maxRuns = SeenWindows.maxRuns(graceMillis);
     }
 
     @Override
@@ -52,7 +54,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
     public void processElement(Arrival arrival, Context context, Collector<Arrival> out) throws Exception {
         time = Math.max(time, context.timerService().currentWatermark());
         if (arrival.problem != null) {
-            reject(arrival, arrival.problem, context);
+            context.output(REJECTED, new Rejection(arrival, arrival.problem, arrival.detail));
         } else if (arrival.windowEnd <= horizon()) {
             reject(arrival, Rejection.LATE, context);
         } else {
@@ -67,7 +69,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
             context.timerService().registerEventTimeTimer(arrival.windowEnd + grace);
         }
         windows.forget(horizon());
-        switch (windows.add(arrival.windowEnd)) {
+        switch (windows.add(arrival.windowEnd, maxRuns)) {
             case NEW -> {
                 seen.update(windows);
                 admitted.inc();
@@ -99,7 +101,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
     }
 
     private static void reject(Arrival arrival, String reason, KeyedProcessFunction<?, ?, ?>.Context context) {
-        context.output(REJECTED, new Rejection(arrival, reason, ""));
+        context.output(REJECTED, new Rejection(arrival, reason, null));
     }
 
     @Override

@@ -1,10 +1,8 @@
 package tallyd.fleet.ingest;
 
-import java.nio.charset.StandardCharsets;
-
 /**
- * A record as it arrived: its headers are read, its value is not. Duplicates are removed before the value is
- * parsed.
+ * A record as it arrived: its headers and the identity of its series are read. The rest of the value is parsed
+ * after duplicates were removed.
  *
  * <p>The fields are public and not final because Flink's fast serializer requires it.
  */
@@ -14,7 +12,11 @@ public class Arrival {
     public String kind;
     /** In Unix milliseconds. */
     public long windowEnd;
-    public byte[] key;
+    /**
+     * Name and tags as one text, from the value: the record's key has them only with {@code key: series} in tallyd's
+     * configuration. The text of the key if the value is not a record.
+     */
+    public String series;
     public byte[] value;
 
     public String topic;
@@ -24,13 +26,11 @@ public class Arrival {
     public long reference;
     /** Why the record is not counted, or null. */
     public String problem;
+    /** More about the problem, or null. */
+    public String detail;
 
     /** The identity of the series on its host, for the removal of duplicates. */
-    public String series() {
-        return instance + '\0' + kind + '\0' + keyText();
-    }
-
-    public String keyText() {
-        return new String(key, StandardCharsets.UTF_8);
+    public String identity() {
+        return instance + '\0' + kind + '\0' + series;
     }
 }

@@ -19,6 +19,7 @@ public class Rejection {
 
     public Arrival arrival;
     public String reason;
+    /** More about the reason, or null. */
     public String detail;
 
     public Rejection() {}

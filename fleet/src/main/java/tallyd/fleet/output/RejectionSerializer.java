@@ -15,6 +15,8 @@ import tallyd.fleet.ingest.Rejection;
 /** Writes why a record was not counted, and where in the input it is. */
 public final class RejectionSerializer implements KafkaRecordSerializationSchema<Rejection> {
     private static final JsonFactory JSON = new JsonFactory();
+    /** Of each text: a rejected record may be as large as brokers allow, and its rejection must still fit. */
+    private static final int MAX_LENGTH = 1_024;
 
     private final String topic;
 
@@ -24,7 +26,7 @@ public final class RejectionSerializer implements KafkaRecordSerializationSchema
 
     @Override
     public ProducerRecord<byte[], byte[]> serialize(Rejection rejection, KafkaSinkContext context, Long timestamp) {
-        return new ProducerRecord<>(topic, rejection.arrival.instance.getBytes(UTF_8), write(rejection));
+        return new ProducerRecord<>(topic, bounded(rejection.arrival.instance).getBytes(UTF_8), write(rejection));
     }
 
     static byte[] write(Rejection rejection) {
@@ -33,11 +35,11 @@ public final class RejectionSerializer implements KafkaRecordSerializationSchema
         try (JsonGenerator json = JSON.createGenerator(out)) {
             json.writeStartObject();
             json.writeStringField("reason", rejection.reason);
-            json.writeStringField("detail", rejection.detail);
-            json.writeStringField("instance", arrival.instance);
-            json.writeStringField("kind", arrival.kind);
+            json.writeStringField("detail", bounded(rejection.detail));
+            json.writeStringField("instance", bounded(arrival.instance));
+            json.writeStringField("kind", bounded(arrival.kind));
             json.writeNumberField("window", arrival.windowEnd);
-            json.writeStringField("key", arrival.keyText());
+            json.writeStringField("series", bounded(arrival.series));
             json.writeStringField("topic", arrival.topic);
             json.writeNumberField("partition", arrival.partition);
             json.writeNumberField("offset", arrival.offset);
@@ -46,5 +48,12 @@ public final class RejectionSerializer implements KafkaRecordSerializationSchema
             throw new UncheckedIOException(impossible);
         }
         return out.toByteArray();
+    }
+
+    private static String bounded(String text) {
+        if (text == null) {
+            return "";
+        }
+        return text.length() <= MAX_LENGTH ? text : text.substring(0, MAX_LENGTH) + "…";
     }
 }

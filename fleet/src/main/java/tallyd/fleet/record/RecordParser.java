@@ -15,8 +15,24 @@ public final class RecordParser {
     private RecordParser() {}
 
     public static MetricRecord parse(byte[] value) throws MalformedRecordException {
+        return read(value, Reading::record);
+    }
+
+    /**
+     * Reads only the name and the tags of a record, and returns them as one text. tallyd writes them first, so most of
+     * the value is neither read nor checked.
+     */
+    public static String series(byte[] value) throws MalformedRecordException {
+        return read(value, Reading::series);
+    }
+
+    private interface Part<T> {
+        T of(Reading reading) throws IOException, MalformedRecordException;
+    }
+
+    private static <T> T read(byte[] value, Part<T> part) throws MalformedRecordException {
         try (JsonParser json = JSON.createParser(value)) {
-            return new Reading(json).record();
+            return part.of(new Reading(json));
         } catch (JsonProcessingException invalid) {
             throw new MalformedRecordException("not JSON: " + invalid.getOriginalMessage());
         } catch (IOException | IllegalArgumentException invalid) {
@@ -42,6 +58,27 @@ public final class RecordParser {
             }
             check();
             return record;
+        }
+
+        String series() throws IOException, MalformedRecordException {
+            expect(json.nextToken(), JsonToken.START_OBJECT, "the record");
+            boolean hasTags = false;
+            while (!(hasTags && record.name != null) && json.nextToken() != JsonToken.END_OBJECT) {
+                String member = json.currentName();
+                json.nextToken();
+                switch (member) {
+                    case "name" -> record.name = text(member);
+                    case "tags" -> {
+                        tags();
+                        hasTags = true;
+                    }
+                    default -> json.skipChildren();
+                }
+            }
+            if (record.name == null) {
+                throw new MalformedRecordException("`name` is missing");
+            }
+            return SeriesText.of(record.name, record.tags);
         }
 
         private void read(String member) throws IOException, MalformedRecordException {
