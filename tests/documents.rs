@@ -529,6 +529,12 @@ fn records_of_every_type_fit_the_schema_with_exactly_their_fields() {
         assert_eq!(with("p99", 1.into()), is_timer, "{kind:?}");
         assert_eq!(with("sketch", "AAAAAAAAAAAA".into()), is_timer || is_set, "{kind:?}");
         assert!(!with("value", "text".into()), "{kind:?}");
+        // A gauge has them in the results of the fleet job.
+        let is_gauge = kind == MetricKind::Gauge;
+        for name in ["min", "max", "sum", "mean"] {
+            assert_eq!(with(name, 1.into()), is_timer || is_gauge, "{name} of {kind:?}");
+        }
+        assert!(is_timer || with("series", 1.into()) == is_gauge, "{kind:?}");
     }
 }
 
