@@ -1,4 +1,4 @@
-"""Compares the fleet's results with the samples that were sent: check.py JAR [--faults] [--windows N]
+"""Compares the fleet's results with the samples that were sent: check.py JAR [--faults] [--upgrade-from JAR] [--windows N]
 
 Prints a table of totals and the largest deviations. The exit status is 1 if anything is wrong.
 """
@@ -24,7 +24,7 @@ from report import report
 class Run:
     """Brokers, a cluster, three hosts under load, and the job."""
 
-    def __init__(self, everything, jar, with_faults):
+    def __init__(self, everything, jar, with_faults, first_jar=None):
         self.everything, self.jar = everything, jar
         self.folder = tempfile.mkdtemp(prefix="tallyd-fleet.")
         say(f"logs are in {self.folder}")
@@ -32,7 +32,7 @@ class Run:
         self.brokers = everything.add(ThreeBrokers(kafka) if with_faults else OneBroker(kafka))
         create_topics(self.brokers, TOPICS, partitions=4)
         self.flink = everything.add(Flink(os.path.join(self.folder, "flink"), ha=with_faults))
-        self.job = self.flink.submit(jar, write_config(self.folder, self.brokers))
+        self.job = self.flink.submit(first_jar or jar, write_config(self.folder, self.brokers))
         self.hosts = [everything.add(Host(self.folder, n, self.brokers, "metrics")) for n in range(3)]
         self.loads = [Load(host, n) for n, host in enumerate(self.hosts)]
         # Of daemons that were killed: (host, ledger).
@@ -111,12 +111,15 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("jar")
     arguments.add_argument("--faults", nargs="?", const="all", help="names of faults, separated by commas")
+    arguments.add_argument("--upgrade-from", metavar="JAR", help="the job's jar until the fault `savepoint`")
     arguments.add_argument("--windows", type=int, default=9, help="windows of 10 s before the end")
     options = arguments.parse_args()
+    if options.upgrade_from and not options.faults:
+        options.faults = "savepoint"
     wanted = [fault for fault in faults.ALL
               if options.faults == "all" or fault.__name__ in (options.faults or "").split(",")]
     with Everything() as everything:
-        run = Run(everything, options.jar, bool(wanted))
+        run = Run(everything, options.jar, bool(wanted), options.upgrade_from)
         run.start()
         time.sleep(10 * options.windows / 3)
         for fault in wanted:
