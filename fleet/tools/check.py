@@ -1,4 +1,4 @@
-"""Compares the fleet's results with the samples that were sent: check.py JAR [--faults] [--upgrade-from JAR] [--windows N]
+"""Compares the fleet's results with the samples that were sent: check.py JAR [OPTION…]
 
 Prints a table of totals and the largest deviations. The exit status is 1 if anything is wrong.
 """
@@ -32,7 +32,8 @@ class Run:
         self.brokers = everything.add(ThreeBrokers(kafka) if with_faults else OneBroker(kafka))
         create_topics(self.brokers, TOPICS, partitions=4)
         self.flink = everything.add(Flink(os.path.join(self.folder, "flink"), ha=with_faults))
-        self.job = self.flink.submit(first_jar or jar, write_config(self.folder, self.brokers))
+        self.config = write_config(self.folder, self.brokers)
+        self.job = self.flink.submit(first_jar or jar, self.config)
         self.hosts = [everything.add(Host(self.folder, n, self.brokers, "metrics")) for n in range(3)]
         self.loads = [Load(host, n) for n, host in enumerate(self.hosts)]
         # Of daemons that were killed: (host, ledger).

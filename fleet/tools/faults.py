@@ -66,11 +66,19 @@ def repeats(run):
     say(f"wrote {written} records once more")
 
 
+def checkpoint(run):
+    """the job is cancelled, as if it was lost with a JobManager, and started from its last checkpoint."""
+    run.flink.cli("cancel", run.job)
+    last = run.flink.latest_checkpoint(run.job)
+    say(f"last checkpoint: {last}")
+    run.job = run.flink.submit(run.jar, run.config, restore=last)
+
+
 def savepoint(run):
-    """the job is stopped with a savepoint, and started from it with one more percentile and window, and another parallelism."""
+    """the job is stopped with a savepoint, and started from it with another percentile, window and parallelism."""
     path = run.flink.stop_with_savepoint(run.job)
-    config = write_config(run.folder, run.brokers, percentiles="50, 90, 95, 99, 99.9", windows="10s, 1m, 5m")
-    run.job = run.flink.submit(run.jar, config, restore=path, parallelism=3)
+    run.config = write_config(run.folder, run.brokers, percentiles="50, 90, 95, 99, 99.9", windows="10s, 1m, 5m")
+    run.job = run.flink.submit(run.jar, run.config, restore=path, parallelism=3)
 
 
-ALL = [task_manager, tallyd, repeats, broker, job_manager, savepoint]
+ALL = [task_manager, tallyd, repeats, broker, job_manager, savepoint, checkpoint]

@@ -39,7 +39,7 @@ fetch_flink() {
 
 find_tallyd() {
     local path
-    for path in "${TALLYD:-}" "$root"/target/{release,debug}/tallyd "$(command -v tallyd || true)"; do
+    for path in "${TALLYD:-}" "${CARGO_TARGET_DIR:-$root/target}"/{release,debug}/tallyd "$(command -v tallyd || true)"; do
         if [[ -x $path ]]; then
             export TALLYD=$path
             return
@@ -47,7 +47,7 @@ find_tallyd() {
     done
     say "building tallyd; the first build takes minutes"
     cargo build --release --manifest-path "$root/Cargo.toml" >&2
-    export TALLYD=$root/target/release/tallyd
+    export TALLYD=${CARGO_TARGET_DIR:-$root/target}/release/tallyd
 }
 
 prepare() {

@@ -124,7 +124,8 @@ public final class FleetJob {
         properties.putIfAbsent("transaction.timeout.ms", Long.toString(FleetConfig.TRANSACTION_TIMEOUT.toMillis()));
         properties.putIfAbsent("compression.type", "lz4");
         // The producer's own limit must not be lower than that of the results.
-        properties.putIfAbsent("max.request.size", Integer.toString(Math.max(1_048_576, config.output().maxRecordBytes())));
+        int largest = Math.max(1_048_576, config.output().maxRecordBytes());
+        properties.putIfAbsent("max.request.size", Integer.toString(largest));
         boolean exactlyOnce = config.output().delivery().equals("exactly_once");
         return KafkaSink.<T>builder()
                 .setBootstrapServers(config.kafka().brokers())

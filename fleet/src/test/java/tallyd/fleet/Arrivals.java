@@ -52,7 +52,8 @@ final class Arrivals {
     }
 
     void counter(String host, String name, String env, int window, double count) {
-        record(host, "counter", name, "\"env\":\"" + env + "\",\"host\":\"" + host + "\"", window, "\"count\":" + count);
+        String tags = "\"env\":\"" + env + "\",\"host\":\"" + host + "\"";
+        record(host, "counter", name, tags, window, "\"count\":" + count);
     }
 
     /** The time that the watermarks reach next. */

@@ -59,6 +59,7 @@ class RestoreTest {
     private static final AtomicInteger READ = new AtomicInteger();
     private static final AtomicInteger FAILURES_LEFT = new AtomicInteger();
     private static final AtomicInteger STARTS = new AtomicInteger();
+    private static final AtomicInteger CHECKPOINTS = new AtomicInteger();
     /** The JSON of the latest result of each key, as consumers see it. */
     private static final Map<String, String> RESULTS = new ConcurrentHashMap<>();
 
@@ -121,6 +122,7 @@ class RestoreTest {
         @Override
         public void notifyCheckpointComplete(long checkpoint) {
             completed = true;
+            CHECKPOINTS.incrementAndGet();
         }
     }
 
@@ -139,6 +141,7 @@ class RestoreTest {
         ALLOWED.set(0);
         READ.set(0);
         STARTS.set(0);
+        CHECKPOINTS.set(0);
         FAILURES_LEFT.set(0);
     }
 
@@ -171,12 +174,12 @@ class RestoreTest {
     private static void waitFor(String what, BooleanSupplier condition) throws InterruptedException {
         Instant deadline = Instant.now().plus(Duration.ofMinutes(2));
         while (!condition.getAsBoolean()) {
-            assertTrue(Instant.now().isBefore(deadline), () -> what + ": not within two minutes; results: " + RESULTS.size());
+            assertTrue(Instant.now().isBefore(deadline), () -> what + ": not within two minutes, " + RESULTS.size());
             Thread.sleep(10);
         }
     }
 
-    /** All that the hosts of a fleet send in these windows, and again a part of it, as a tallyd that was killed does. */
+    /** What the hosts of a fleet send in these windows, and a part of it again, as a tallyd that was killed does. */
     private void send(int from, int to) {
         for (int window = from; window < to; window++) {
             arrivals.counter("a", "c", "p", window, window);
@@ -253,6 +256,8 @@ class RestoreTest {
         INPUT.add(INPUT.get(INPUT.size() - 1));
         allow(INPUT.size() - 1);
         waitFor("the open window", () -> READ.get() == ALLOWED.get());
+        // A savepoint is refused until all tasks run, and so is a checkpoint.
+        waitFor("a checkpoint", () -> CHECKPOINTS.get() > 0);
         String savepoint = job.stopWithSavepoint(false, folder.toUri().toString(), SavepointFormatType.CANONICAL)
                 .get(1, TimeUnit.MINUTES);
         INPUT.subList(arrivals.list().size(), INPUT.size()).clear();

@@ -25,7 +25,8 @@ final class ConfigRules {
         }
         // It would reject its own rejections.
         if (inputs.contains(output.rejectedTopic())) {
-            throw root.wrong("output", "must have another `rejected_topic` than `input.topic`: " + output.rejectedTopic());
+            throw root.wrong(
+                    "output", "must have another `rejected_topic` than `input.topic`: " + output.rejectedTopic());
         }
         // Consumers of results would read rejections.
         if (output.topic().equals(output.rejectedTopic())) {
@@ -39,7 +40,8 @@ final class ConfigRules {
             for (List<String> by : rule.by()) {
                 for (String tag : by) {
                     if (config.output().tags().containsKey(tag)) {
-                        throw root.wrong("output", "must not have the tag `" + tag + "` in `tags`: `groups` group by it");
+                        throw root.wrong(
+                                "output", "must not have the tag `" + tag + "` in `tags`: `groups` group by it");
                     }
                 }
             }

@@ -34,11 +34,15 @@ public final class FleetWatermarks implements WatermarkGenerator<Arrival> {
     /**
      * @param longestWindowMillis how long after a record its last window may end
      * @param clock the wall clock, in Unix milliseconds
-     * @param activity milliseconds in which the source could read. While the rest of the job slows it down, records wait:
-     *     time stops, and the partition is not idle
+     * @param activity milliseconds in which the source could read. While the rest of the job slows it down, records
+     *     wait: time stops, and the partition is not idle
      */
     public FleetWatermarks(
-            long delayMillis, long idleAfterMillis, long longestWindowMillis, LongSupplier clock, LongSupplier activity) {
+            long delayMillis,
+            long idleAfterMillis,
+            long longestWindowMillis,
+            LongSupplier clock,
+            LongSupplier activity) {
         this.delay = delayMillis;
         this.idleAfter = idleAfterMillis;
         this.untilWritten = delayMillis + longestWindowMillis;

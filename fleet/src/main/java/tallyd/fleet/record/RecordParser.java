@@ -75,7 +75,7 @@ public final class RecordParser {
                     default -> json.skipChildren();
                 }
             }
-            if (record.name == null) {
+            if (record.name == null || record.name.isEmpty()) {
                 throw new MalformedRecordException("`name` is missing");
             }
             return SeriesText.of(record.name, record.tags);

@@ -16,7 +16,8 @@ class ArrivalReaderTest {
     private static final long NOW = 1_000_000_000;
     private static final long MAX_AHEAD = 60_000;
 
-    private static final String VALUE = "{\"name\":\"a\",\"type\":\"counter\",\"tags\":{\"b\":\"c\"},\"fields\":{\"count\":1}}";
+    private static final String VALUE =
+            "{\"name\":\"a\",\"type\":\"counter\",\"tags\":{\"b\":\"c\"},\"fields\":{\"count\":1}}";
 
     private static Arrival read(TimestampType type, long timestamp, String window, String instance) {
         return read(type, timestamp, window, instance, "a,b=c".getBytes(UTF_8), VALUE);

@@ -17,7 +17,8 @@ class FleetWatermarksTest {
     /** How long the rest of the job slowed the source down. */
     private long slowedDown;
     private final Output output = new Output();
-    private final FleetWatermarks watermarks = new FleetWatermarks(DELAY, IDLE_AFTER, LONGEST, () -> now, () -> now - slowedDown);
+    private final FleetWatermarks watermarks =
+            new FleetWatermarks(DELAY, IDLE_AFTER, LONGEST, () -> now, () -> now - slowedDown);
 
     /** Keeps the last watermark. */
     private static final class Output implements WatermarkOutput {

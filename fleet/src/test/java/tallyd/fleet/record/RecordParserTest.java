@@ -2,6 +2,7 @@ package tallyd.fleet.record;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -34,6 +35,21 @@ class RecordParserTest {
         assertEquals(51, record.sketch().length);
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "{\"name\":\"x\",\"tags\":{\"b\":\"1\",\"a\":\"2\"},\"fields\":?",
+        "{\"fields\":{\"count\":1},\"tags\":{\"a\":\"2\",\"b\":\"1\"},\"type\":\"gauge\",\"name\":\"x\"}"
+    })
+    void theSeriesIsReadFromAnyOrderAndWithoutTheRest(String value) throws Exception {
+        assertEquals("x,a=2,b=1", RecordParser.series(value.getBytes(UTF_8)));
+    }
+
+    @Test
+    void aSeriesNeedsNoTagsButAName() throws Exception {
+        assertEquals("x", RecordParser.series("{\"name\":\"x\"}".getBytes(UTF_8)));
+        assertThrows(MalformedRecordException.class, () -> RecordParser.series("{\"tags\":{}}".getBytes(UTF_8)));
+    }
+
     @Test
     void unknownMembersAreSkipped() throws Exception {
         assertEquals("x", parse("{\"new\":{\"a\":[1,{}]},\"name\":\"x\",\"type\":\"counter\",\"timestamp\":1,"
@@ -58,6 +74,7 @@ class RecordParserTest {
         byte[] damaged = TIMER.getBytes(UTF_8);
         damaged[Math.floorMod(at, damaged.length)] = value;
         try {
+            assertFalse(RecordParser.series(damaged).isEmpty());
             assertTrue(RecordParser.parse(damaged).timestamp() >= 0);
         } catch (MalformedRecordException expected) {
             // The only exception that callers handle.
