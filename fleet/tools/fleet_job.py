@@ -59,7 +59,8 @@ class Inputs(Reader):
 
     def update(self, seconds):
         for record in self.read(seconds):
-            headers = {name: value.decode() for name, value in record.headers()}
-            identity = (headers["tallyd.instance"], headers["tallyd.window"], headers["tallyd.kind"], record.key())
+            headers, content = {name: value.decode() for name, value in record.headers()}, json.loads(record.value())
+            series = (content["name"], *sorted(content["tags"].items()))
+            identity = (headers["tallyd.instance"], headers["tallyd.window"], headers["tallyd.kind"], series)
             self.repeats += identity in self.by_identity
-            self.by_identity[identity] = json.loads(record.value())
+            self.by_identity[identity] = content

@@ -12,6 +12,8 @@ import urllib.request
 from processes import Process, free_port, wait_until
 
 ENVIRONMENTS = ["prod", "prod", "stage"]
+# The job does not need the key of a record.
+KEYS = ["series", "name", "none"]
 SERVICES = ["login", "search"]
 SETS = ["rpc.callers", "rpc.objects"]
 OBJECTS = 20
@@ -26,7 +28,7 @@ class Host:
 
     def __init__(self, folder, n, brokers, topic, interval=10):
         self.name = f"host{n + 1}"
-        self.environment = ENVIRONMENTS[n]
+        self.environment, self.key = ENVIRONMENTS[n], KEYS[n]
         self.folder = os.path.join(folder, self.name)
         os.makedirs(os.path.join(self.folder, "state"))
         self.port, self.admin = free_port(), free_port()
@@ -48,6 +50,7 @@ forwarders:
   kafka:
     kafka_broker: "{brokers.address}"
     kafka_topic: {topic}
+    key: {self.key}
     format: json
     sketches: true
     delivery: {{timeout: 10s, retry: {{initial: 250ms, max: 2s}}, spool: {{max_bytes: 64MiB, write: always}}}}
