@@ -17,16 +17,14 @@ from measured_flink import MeasuredFlink
 from processes import Everything, say
 from scale_results import Counted, Timed
 
-OUTPUT, REJECTED = "metrics.fleet", "metrics.fleet.rejected"
 
-
-def write_config(folder, brokers, topic, options):
+def write_config(folder, brokers, topic, output, options):
     """The groups of the example in docs/fleet.md."""
     path = os.path.join(folder, "fleet.yaml")
     with open(path, "w") as out:
         out.write(f"""kafka: {{brokers: "{brokers.address}"}}
 input: {{topic: {topic}}}
-output: {{topic: {OUTPUT}, rejected_topic: {REJECTED}, delivery: {options.delivery}}}
+output: {{topic: {output}, rejected_topic: {output}.rejected, delivery: {options.delivery}}}
 windows: [10s, 1m]
 groups:
   - {{match: "rpc.*", by: [[environment], [environment, service]]}}
@@ -51,22 +49,16 @@ class Run:
         create_topics(self.brokers, {name: config}, self.options.partitions)
         return name
 
-    def outputs(self):
-        """Topics for the next job, which must not find the results of the one before."""
+    def output(self, parallelism):
+        """A topic of its own for each job, which must not find the results of the one before."""
+        name = f"results.{parallelism}"
         kept = {"message.timestamp.type": "LogAppendTime"}
-        create_topics(self.brokers, {OUTPUT: kept, REJECTED: kept}, self.options.partitions)
-
-    def forget_outputs(self):
-        self.brokers_admin().delete_topics([OUTPUT, REJECTED])[OUTPUT].result(60)
-
-    def brokers_admin(self):
-        from confluent_kafka.admin import AdminClient
-
-        return AdminClient({"bootstrap.servers": self.brokers.address})
+        create_topics(self.brokers, {name: kept, f"{name}.rejected": kept}, self.options.partitions)
+        return name
 
     def flink(self, parallelism):
         folder = os.path.join(self.folder, f"flink-{parallelism}")
-        return self.everything.add(MeasuredFlink(folder, self.options.backend, self.options.record))
+        return self.everything.add(MeasuredFlink(folder, self.options.flink, self.options.record))
 
 
 def throughput(run, options):
@@ -74,19 +66,17 @@ def throughput(run, options):
     wrote = Generator(run.brokers, topic, options.hosts, 10).past(options.windows)
     say(f"{wrote['records']} records, {disk_mb(os.path.join(run.folder, 'kafka'))} MB in the broker")
     for parallelism in options.parallelism:
-        run.outputs()
+        output = run.output(parallelism)
         flink = run.flink(parallelism)
-        job = flink.start_job(run.jar, write_config(run.folder, run.brokers, topic, options), parallelism)
+        job = flink.start_job(run.jar, write_config(run.folder, run.brokers, topic, output, options), parallelism)
         measured = flink.follow(job, wrote["records"], options.seconds)
         if measured["complete"]:
-            # The results are exact: a measurement of a job that loses records would be worthless.
-            counted = Counted(run.brokers, OUTPUT, wrote["requests"])
-            measured |= counted.wait(120)
-            measured |= flink.checkpoint_sizes(job)
+            # A measurement of a job that loses records would be worthless.
+            measured |= Counted(run.brokers, output, wrote["requests"]).wait(300)
+        measured |= flink.checkpoint_sizes(job)
         flink.stop()
-        run.forget_outputs()
         about = {"hosts": options.hosts, "windows": options.windows, "parallelism": parallelism,
-                 "backend": options.backend, "bytes_per_record": round(wrote["bytes"] / wrote["records"]),
+                 "flink": options.flink, "bytes_per_record": round(wrote["bytes"] / wrote["records"]),
                  "broker_bytes_per_record": round(disk_mb(os.path.join(run.folder, "kafka")) * 1e6 / wrote["records"])}
         print(json.dumps(about | measured), flush=True)
 
@@ -94,11 +84,11 @@ def throughput(run, options):
 def latency(run, options):
     topic = run.topic("metrics", arrival_times=True)
     for parallelism in options.parallelism:
-        run.outputs()
+        output = run.output(parallelism)
         flink = run.flink(parallelism)
-        job = flink.start_job(run.jar, write_config(run.folder, run.brokers, topic, options), parallelism)
+        job = flink.start_job(run.jar, write_config(run.folder, run.brokers, topic, output, options), parallelism)
         flink.wait_for_checkpoint(job, 0)
-        timed = run.everything.add(Timed(run.brokers, OUTPUT))
+        timed = run.everything.add(Timed(run.brokers, output))
         timed.start()
         before = flink.cpu_seconds()
         wrote = Generator(run.brokers, topic, options.hosts, options.interval).live(options.windows)
@@ -106,9 +96,8 @@ def latency(run, options):
         measured["cpu_share"] = round((flink.cpu_seconds() - before) / wrote["seconds"], 2)
         measured |= flink.checkpoint_sizes(job)
         flink.stop()
-        run.forget_outputs()
         about = {"hosts": options.hosts, "interval": options.interval, "parallelism": parallelism,
-                 "backend": options.backend, "checkpoints": options.checkpoints}
+                 "flink": options.flink, "checkpoints": options.checkpoints}
         print(json.dumps(about | measured), flush=True)
 
 
@@ -123,7 +112,8 @@ def arguments():
         one.add_argument("--windows", type=int, default=10, help="windows of each host")
         one.add_argument("--parallelism", type=int, nargs="+", default=[1, 2])
         one.add_argument("--partitions", type=int, default=4, help="partitions of each topic")
-        one.add_argument("--backend", default="rocksdb", choices=["rocksdb", "hashmap"], help="Flink's state backend")
+        one.add_argument("--flink", metavar="KEY=VALUE", nargs="+", default=[], help="options of Flink, such as "
+                         "state.backend.type=hashmap; by default, RocksDB is the state backend")
         one.add_argument("--checkpoints", default="10s", help="checkpoints.interval")
         one.add_argument("--delivery", default="exactly_once", help="output.delivery")
         one.add_argument("--record", metavar="FILE", help="writes a flight recording of the TaskManager (JFR)")

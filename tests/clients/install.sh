@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the client libraries for tests/clients.rs and tests/sketches.rs into DIR, with
+# Installs the client libraries for tests/clients.rs, tests/sketches.rs and tests/fleet.rs into DIR, with
 # exactly the versions and contents in the lock files next to this script. Installed ones
 # are not fetched again.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-pom=$here/../../examples/sketches/pom.xml
+examples=$here/../../examples
 
 usage() {
     cat <<EOF
@@ -15,7 +15,7 @@ Prints where the clients are, a line each:
   PYTHON=DIR/python/bin/python   a Python that has them
   NODE_PATH=DIR/node/node_modules   what makes node find them
   SKETCHES=DIR/sketches          libraries that read sketches: python/bin/python has those
-                                 for Python, libs those for Java
+                                 for Python, libs those for Java, streams also Kafka Streams
 EOF
 }
 
@@ -57,8 +57,9 @@ install_node() {
 
 sketches_are_there() {
     cmp -s "$here/sketches/requirements.txt" "$dir/sketches/python/installed.txt" &&
-        "$dir/sketches/python/bin/python" -c 'import datasketches, ddsketch' 2>/dev/null &&
-        cmp -s "$pom" "$dir/sketches/libs/installed-pom.xml"
+        "$dir/sketches/python/bin/python" -c 'import confluent_kafka, datasketches, ddsketch' 2>/dev/null &&
+        cmp -s "$examples/sketches/pom.xml" "$dir/sketches/libs/installed-pom.xml" &&
+        cmp -s "$examples/fleet/pom.xml" "$dir/sketches/streams/installed-pom.xml"
 }
 
 install_sketches() {
@@ -67,14 +68,18 @@ install_sketches() {
     rm -rf "$dir/sketches"
     mkdir -p "$dir/sketches"
     make_environment "$dir/sketches/python" "$here/sketches/requirements.txt"
-    fetch_jars || { say "trying once more" && fetch_jars -U; }
-    cp "$pom" "$dir/sketches/libs/installed-pom.xml"
+    fetch_jars "$examples/sketches/pom.xml" "$dir/sketches/libs"
+    fetch_jars "$examples/fleet/pom.xml" "$dir/sketches/streams"
 }
 
-# Maven remembers a failed download: -U makes the second try a real one.
-fetch_jars() { # [OPTION...]
-    mvn -q -B -f "$pom" "$@" dependency:copy-dependencies \
-        -DoutputDirectory="$dir/sketches/libs" </dev/null >&2
+fetch_jars() { # POM DIR
+    # Maven remembers a failed download: -U makes the second try a real one.
+    copy_jars "$1" "$2" || { say "trying once more" && copy_jars "$1" "$2" -U; }
+    cp "$1" "$2/installed-pom.xml"
+}
+
+copy_jars() { # POM DIR [OPTION...]
+    mvn -q -B -f "$1" "${@:3}" dependency:copy-dependencies -DoutputDirectory="$2" </dev/null >&2
 }
 
 case ${1:-} in

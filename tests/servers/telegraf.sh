@@ -17,8 +17,9 @@ EOF
 
 version=v1.37.2
 # A complete build takes ten times as long.
-plugins='custom inputs.statsd outputs.file serializers.influx'
-built=$packages/telegraf-$version
+plugins='custom inputs.statsd outputs.file serializers.influx inputs.kafka_consumer parsers.xpath outputs.influxdb'
+# Another list of plugins is another program.
+built=$packages/telegraf-$version-$(cksum <<<"$plugins" | cut -d ' ' -f 1)
 
 cmd_install() {
     if [[ ! -x $built/telegraf ]]; then
