@@ -20,17 +20,14 @@ class Generator:
         return self._run(str(windows), "live")
 
     def _run(self, *more):
-        # SLF4J's own logger of the broker's jars is not there: the Kafka client then logs nothing.
-        command = ["java", "-Xmx1g", "-XX:+UseSerialGC", "-cp", os.environ["GENERATOR"] + ":" + _slf4j(),
-                   "tallyd.fleet.bench.Generate", *self.arguments, *more]
+        # Flink's libraries contain the logger that Kafka's client needs.
+        path = os.environ["GENERATOR"] + ":" + os.path.join(os.environ["FLINK_HOME"], "lib/*")
+        command = ["java", "-Xmx1g", "-XX:+UseSerialGC", "-cp", path, "tallyd.fleet.bench.Generate", *self.arguments, *more]
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def _slf4j():
-    return os.path.join(os.environ["FLINK_HOME"], "lib/*")
-
-
 def disk_mb(folder):
+    """The size of the topic `metrics` in the folder of a broker."""
     sizes = [os.path.getsize(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names
-             if name.endswith(".log") and "metrics-" in where]
+             if name.endswith(".log") and "/metrics-" in where]
     return round(sum(sizes) / 1e6)

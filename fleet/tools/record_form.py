@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -28,6 +29,7 @@ KINDS = {"counter", "gauge", "timer", "set", "trace"}
 def compare(everything):
     """Returns the exit status."""
     folder = tempfile.mkdtemp(prefix="tallyd-form.")
+    everything.stops.insert(0, lambda: shutil.rmtree(folder, ignore_errors=True))
     brokers = everything.add(OneBroker(os.path.join(folder, "kafka")))
     create_topics(brokers, {"real": {}, "generated": {}}, partitions=2)
     Generator(brokers, "generated", 3, 10).past(2)
