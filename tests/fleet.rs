@@ -11,7 +11,7 @@ mod streams;
 mod topic;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Daemon, PATIENCE, interval_without_an_edge, root};
@@ -74,7 +74,7 @@ fn python() -> Option<PathBuf> {
 }
 
 /// The lines that the example prints.
-fn consume(python: &PathBuf, arguments: &[&str]) -> Vec<String> {
+fn consume(python: &Path, arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new(python);
     command.env("PYTHONDONTWRITEBYTECODE", "1").arg(root().join("examples/fleet/consumer.py"));
     let output = command.args(arguments).output().unwrap();

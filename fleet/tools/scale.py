@@ -82,8 +82,8 @@ def throughput(run, options):
 
 
 def latency(run, options):
-    topic = run.topic("metrics", arrival_times=True)
     for parallelism in options.parallelism:
+        topic = run.topic(f"metrics.{parallelism}", arrival_times=True)
         output = run.output(parallelism)
         flink = run.flink(parallelism)
         job = flink.start_job(run.jar, write_config(run.folder, run.brokers, topic, output, options), parallelism)

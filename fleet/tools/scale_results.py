@@ -50,9 +50,12 @@ class Timed(threading.Thread):
     def wait(self, last_window, seconds):
         """Waits for the results of the last window. The first window is not counted: the JVM is cold."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not any(window >= last_window for window, _ in self.times):
+        while time.monotonic() < deadline and not any(window >= last_window for window, _ in list(self.times)):
             time.sleep(0.5)
+        # Corrections of the last window, and the checkpoint before which they cannot be read.
         time.sleep(20)
+        self.ended.set()
+        self.join()
         windows = sorted({window for window, _ in self.times if window <= last_window})[1:]
         mine = [(window, moments) for (window, _), moments in self.times.items() if window in windows]
         return {

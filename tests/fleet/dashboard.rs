@@ -53,7 +53,7 @@ fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let of_panels = panels(dashboard).flat_map(|panel| {
         let queries = list(panel, "targets").iter().map(|target| text(target, "query"));
-        queries.map(|query| (text(panel, "title").to_owned(), query.to_owned()))
+        queries.map(move |query| (text(panel, "title").to_owned(), query.to_owned()))
     });
     let variables = list(&dashboard["templating"], "list").iter();
     let variables = variables.filter(|variable| variable["type"] == "query");

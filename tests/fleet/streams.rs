@@ -1,7 +1,7 @@
 //! examples/fleet/FleetStreams.java: Kafka Streams combines the records of several tallyd.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::root;
@@ -25,7 +25,7 @@ impl Drop for Streams {
     }
 }
 
-fn start(libraries: PathBuf, arguments: &[&str]) -> Streams {
+fn start(libraries: &Path, arguments: &[&str]) -> Streams {
     let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
     let mut java = Command::new(home.unwrap_or_else(|| "java".into()));
     java.args(["-Xmx256m", "-XX:+UseSerialGC", "-cp"]).arg(libraries.join("*"));
@@ -86,7 +86,7 @@ fn kafka_streams_counts_each_sample_of_all_hosts_once() {
     repeat(&broker, &input, HOSTS * SERVICES.len() * 2);
     let state = tempfile::tempdir().unwrap();
     let arguments = [&*broker, &*input, &*output, state.path().to_str().unwrap(), "service"];
-    let _streams = start(PathBuf::from(libraries).join("streams"), &arguments);
+    let _streams = start(&PathBuf::from(libraries).join("streams"), &arguments);
 
     let expected: BTreeMap<String, f64> = SERVICES
         .iter()
