@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::root;
+use common::{PATIENCE, root};
 use forwarders::testing::{real_client, real_server};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,7 +12,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
-use super::topic::read_back;
+use super::topic::read_within;
 use super::{HOSTS, SERVICES, Sent, deliver};
 
 /// A running program. Killed when dropped.
@@ -53,7 +53,7 @@ fn repeat(broker: &str, topic: &str, number: usize) {
             .headers(record.headers().unwrap().clone());
         producer.send(copy).map_err(|(error, _)| error).unwrap();
     }
-    producer.flush(common::PATIENCE).unwrap();
+    producer.flush(PATIENCE).unwrap();
 }
 
 /// The latest field of each result, by name and service: windows are added.
@@ -97,7 +97,8 @@ fn kafka_streams_counts_each_sample_of_all_hosts_once() {
         totals(records, "rpc.time", "count") == expected
             && totals(records, "rpc.callers", "count").len() == SERVICES.len()
     };
-    let results = read_back(&broker, &output, is_complete);
+    // The program compiles itself first, and then joins a group.
+    let results = read_within(3 * PATIENCE, &broker, &output, is_complete);
     let sums = totals(&results, "rpc.time", "sum");
     for (service, sent) in SERVICES.iter().zip(&sent) {
         let sum: f64 = sent.latencies.iter().sum();

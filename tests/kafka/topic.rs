@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,6 +15,16 @@ use common::PATIENCE;
 pub(crate) fn read_back(
     broker: &str,
     topic: &str,
+    enough: impl FnMut(&[(String, Value)]) -> bool,
+) -> Vec<(String, Value)> {
+    read_within(PATIENCE, broker, topic, enough)
+}
+
+/// Like [`read_back`], but fails after this time.
+pub(crate) fn read_within(
+    patience: Duration,
+    broker: &str,
+    topic: &str,
     mut enough: impl FnMut(&[(String, Value)]) -> bool,
 ) -> Vec<(String, Value)> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -25,11 +35,11 @@ pub(crate) fn read_back(
         .create()
         .unwrap();
     consumer.subscribe(&[topic]).unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut records = Vec::new();
     while !enough(&records) {
         assert!(Instant::now() < deadline, "only {} records came", records.len());
-        if let Some(Ok(record)) = consumer.poll(std::time::Duration::from_millis(100)) {
+        if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
             let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
             let value = serde_json::from_slice(record.payload().unwrap()).unwrap();
             records.push((key, value));
