@@ -97,7 +97,7 @@ def latency(run, options):
         measured |= flink.checkpoint_sizes(job)
         flink.stop()
         about = {"hosts": options.hosts, "interval": options.interval, "parallelism": parallelism,
-                 "flink": options.flink, "checkpoints": options.checkpoints}
+                 "flink": options.flink, "checkpoint_interval": options.checkpoints}
         print(json.dumps(about | measured), flush=True)
 
 
