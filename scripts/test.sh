@@ -42,7 +42,7 @@ finish() {
 #   export_NAME exports the address of the server to the tests, after start_NAME.
 #   stop_NAME   stops the server, or does nothing if it does not run.
 
-servers=(kafka influxdb prometheus prometheus_current victoriametrics otelcol carbon statsd telegraf kamailio)
+servers=(kafka influxdb prometheus prometheus_current victoriametrics otelcol carbon statsd telegraf statsd_exporter kamailio)
 declare -A starting # NAME -> pid of its background process
 
 start_kafka() { exec tests/servers/kafka.sh start "$run/kafka"; }
@@ -116,6 +116,10 @@ stop_statsd() { :; }
 start_telegraf() { exec tests/servers/telegraf.sh install; }
 export_telegraf() { export_as TALLYD_TEST_TELEGRAF_PROGRAM telegraf TELEGRAF; }
 stop_telegraf() { :; }
+
+start_statsd_exporter() { exec tests/servers/statsd_exporter.sh install; }
+export_statsd_exporter() { export_as TALLYD_TEST_STATSD_EXPORTER statsd_exporter STATSD_EXPORTER; }
+stop_statsd_exporter() { :; }
 
 start_kamailio() { exec tests/servers/kamailio.sh install; }
 export_kamailio() { export TALLYD_TEST_KAMAILIO=$root/tests/servers/kamailio.sh; }

@@ -6,6 +6,7 @@ use crate::commands::bench::options::BenchArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::compare::options::CompareArgs;
+use crate::commands::convert::ConvertArgs;
 use crate::commands::explain::ExplainArgs;
 use crate::commands::kamailio::KamailioArgs;
 use crate::commands::reload::ReloadArgs;
@@ -53,6 +54,9 @@ pub enum Command {
     /// Compare the output of two daemons, such as before a migration
     #[command(after_help = COMPARE_HELP)]
     Compare(CompareArgs),
+    /// Print a configuration that replaces that of another daemon
+    #[command(after_help = CONVERT_HELP)]
+    Convert(ConvertArgs),
     /// Load-test a daemon and report loss and CPU
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -134,6 +138,18 @@ Series are aligned by name and window. Windows that end at different times are c
 agree all the same, such as the sums of counters.
 Exit status: 0 if every difference is explained, 1 if one is not or nothing can be compared, 2 for wrong \
 usage.";
+
+const CONVERT_HELP: &str = "\
+Examples:
+  tallyd convert statsd /etc/statsd/config.js > tallyd.yaml
+  tallyd convert telegraf /etc/telegraf/telegraf.conf /etc/telegraf/telegraf.d
+  tallyd convert statsd-exporter mapping.yml -- --web.listen-address=:9102
+  tallyd convert pystatsd /etc/pystatsd/pystatsd.conf
+  tallyd convert kamailio-exporter -- --kamailio.methods=tm.stats
+
+Comments at the top of the output name each setting that has no equivalent, or a different effect. \
+Secrets are not copied: the output refers to environment variables, which standard error lists.
+Exit status: 0 if the configuration was printed, 1 if the source cannot be converted, 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\
 Examples:

@@ -6,6 +6,7 @@ use clap::Parser;
 use tallyd::cli::{Cli, Command};
 use tallyd::commands::{
     bench, check, compare, explain, kamailio, reload, send, spool, tap, top, values,
+    bench, check, compare, convert, explain, kamailio, reload, send, spool, tap, top,
 };
 use tallyd::daemon::{self, held_signals};
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Tap(args) => tap::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Compare(args) => compare::command(&args),
+        Command::Convert(args) => convert::command(&args),
         Command::Bench(args) => bench::command(&args),
         Command::Kamailio(args) => kamailio::command(&args),
         Command::Spool(args) => spool::command(&args),

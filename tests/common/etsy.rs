@@ -39,16 +39,29 @@ pub struct Flushes {
 impl Pair {
     /// Starts both; `None` if the test must be skipped. `members` are those of the destination.
     pub fn start(statsd_config: &str, members: &str) -> Option<Self> {
+        let of_statsd = |port: &str| {
+            format!(
+                "{{ flushInterval: 1000, graphiteHost: '127.0.0.1', graphitePort: {port}, {statsd_config} }}"
+            )
+        };
+        let of_daemon = |port: &str| {
+            format!(
+                "interval: 1s\nlisteners: [{{ protocol: statsd, address: \"127.0.0.1:0\" }}]\n\
+                 forwarders: {{ graphite: {{ address: \"127.0.0.1:{port}\", naming: etsy, {members} }} }}\n"
+            )
+        };
+        Self::start_with(of_statsd, of_daemon)
+    }
+
+    /// Starts both with these configurations, which get the port of their Graphite.
+    pub fn start_with(
+        of_statsd: impl Fn(&str) -> String,
+        of_daemon: impl Fn(&str) -> String,
+    ) -> Option<Self> {
         let (from_statsd, from_daemon) = (Catcher::start(), Catcher::start());
-        let (_, port) = from_statsd.address.split_once(':').unwrap();
-        let statsd = Statsd::start(&format!(
-            "{{ flushInterval: 1000, graphiteHost: '127.0.0.1', graphitePort: {port}, {statsd_config} }}"
-        ))?;
-        let daemon = Daemon::start(&format!(
-            "interval: 1s\nlisteners: [{{ protocol: statsd, address: \"127.0.0.1:0\" }}]\n\
-             forwarders: {{ graphite: {{ address: \"{}\", naming: etsy, {members} }} }}\n",
-            from_daemon.address
-        ));
+        let port = |catcher: &Catcher| catcher.address.split_once(':').unwrap().1.to_owned();
+        let statsd = Statsd::start(&of_statsd(&port(&from_statsd)))?;
+        let daemon = Daemon::start(&of_daemon(&port(&from_daemon)));
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         Some(Self { statsd, from_statsd, daemon, from_daemon, socket, rounds: 0 })
     }
