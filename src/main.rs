@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
 use tallyd::commands::{
-    bench, check, compare, explain, kamailio, reload, send, spool, tap, top, values,
-    bench, check, compare, convert, explain, kamailio, reload, send, spool, tap, top,
+    bench, check, compare, convert, explain, kamailio, reload, send, spool, tap, top, values,
 };
 use tallyd::daemon::{self, held_signals};
 

@@ -122,3 +122,9 @@ fn the_how_to_on_running_without_root_works() {
         Of::Marked,
     );
 }
+
+#[test]
+fn the_guide_for_statsd_converts_its_example() {
+    let test = "the_guide_for_statsd_converts_its_example";
+    follow(test, "docs/migrating-from-statsd.md", Of::Marked);
+}
