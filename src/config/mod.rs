@@ -35,6 +35,7 @@ use engine::aggregator::registry::Registry;
 use engine::listener::recorder::RecorderContext;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::MessageLimits;
+use engine::rules::{RuleSection, Rules};
 use kamailio::{self, KamailioSection};
 use model::{SeriesNaming, SetSeed};
 use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
@@ -57,6 +58,8 @@ const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const DEFAULT_PORT: u16 = 5090;
 /// Shortest interval: windows shorter than this cost more than their samples.
 const INTERVAL_MIN: Span = Span::from_millis(100);
+/// The section in which `${…}` refers to what a rule matches, not to the environment.
+pub const LITERAL_SECTION: &str = "rules";
 /// Longest interval.
 const INTERVAL_MAX: Span = Span::from_secs(3600);
 
@@ -88,6 +91,9 @@ pub struct Config {
     pub aggregation: AggregationConfig,
     /// Bounds of a message.
     pub limits: MessageLimits,
+    /// Rules that turn names into names and tags; the first one that matches is the last. Defaults to
+    /// none.
+    pub rules: Vec<Spanned<RuleSection>>,
     /// Receive buffer to request from the kernel for each socket. A larger one absorbs longer bursts
     /// at the cost of kernel memory. Defaults to `8MiB`.
     pub receive_buffer: ByteSize,
@@ -121,6 +127,7 @@ impl Default for Config {
             kamailio: Vec::new(),
             aggregation: AggregationConfig::default(),
             limits: MessageLimits::default(),
+            rules: Vec::new(),
             receive_buffer: ByteSize::from_mib(8),
             state_dir: default_state_dir(),
             restart_state: RestartStateConfig::default(),
@@ -268,6 +275,8 @@ pub struct ConfigFile {
     pub config: Config,
     /// The sockets to open. Their `max_connections` are lowered if the limit on open files is too low.
     pub listeners: Vec<ListenerConfig>,
+    /// The compiled rules.
+    pub rules: Arc<Rules>,
     /// The shares of the descriptors of the process.
     pub descriptors: DescriptorShares,
     /// The text of the file, to show where an error is that is found later.
@@ -331,7 +340,8 @@ fn read(path: Option<&Path>) -> Result<ReadConfig, LoadError> {
         return Ok((Config::default(), Source::new("built-in defaults", ""), false));
     };
     let source = Source::read(path)
-        .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
+        .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?
+        .with_literal_section(LITERAL_SECTION);
     let config = yaml::parse(&source, &environment)?;
     Ok((config, source, true))
 }
@@ -345,14 +355,26 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
         let span = yaml::section_span(&source, &["kamailio"], index);
         errors.push(source.error_at(span.unwrap_or(config.forwarders.span()), problem));
     }
+    let rules = Rules::compile(&config.rules, &source);
+    errors.extend(rules.as_ref().err().into_iter().flat_map(ConfigErrors::iter).cloned());
     ConfigErrors::check(errors)?;
-    let mut listeners = listeners?;
+    let (mut listeners, rules) = (listeners?, Arc::new(rules?));
     let descriptors = DescriptorShares::of(&config, &listeners);
     descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
-    let warnings = warnings::check(&config, &source);
+    let warnings = warnings::check(&config, &rules, &source);
     let obstacles = Vec::new();
-    Ok(ConfigFile { config, listeners, descriptors, source, leaves, warnings, obstacles, is_file })
+    Ok(ConfigFile {
+        config,
+        listeners,
+        rules,
+        descriptors,
+        source,
+        leaves,
+        warnings,
+        obstacles,
+        is_file,
+    })
 }
 
 /// The names of Kamailio's series on a page for Prometheus.

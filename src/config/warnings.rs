@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::rules::{Rules, UnreachableRule};
 use forwarders::SectionIdle;
 use model::{MetricKind, Percentile};
 use yaml::{ConfigError, Source};
@@ -10,11 +11,13 @@ use super::Config;
 
 /// Largest percentage of a list that was probably meant as fractions.
 const FRACTION_MAX: f64 = 1.0;
+/// Maximum number of rules that are reported because they never apply.
+const UNREACHABLE_MAX: usize = 20;
 /// Decimals of a suggested percentage: multiplying a fraction by 100 is not exact.
 const DECIMALS: f64 = 1e6;
 
 /// Finds every key whose value is probably a mistake.
-pub(super) fn check(config: &Config, source: &Source) -> Vec<ConfigError> {
+pub(super) fn check(config: &Config, rules: &Rules, source: &Source) -> Vec<ConfigError> {
     let percentiles: Vec<_> = config.aggregation.percentiles.iter().map(Percentile::rank).collect();
     let aggregation = fractions(source, 0, &["aggregation", "percentiles"], &percentiles);
     let listed = config.forwarders.percentages();
@@ -24,7 +27,25 @@ pub(super) fn check(config: &Config, source: &Source) -> Vec<ConfigError> {
     });
     let idle = config.forwarders.idle();
     let idle = idle.iter().filter_map(|section| useless_idle_time(source, config, section));
-    aggregation.into_iter().chain(forwarders).chain(idle).collect()
+    let rules = unreachable_rules(config, rules, source);
+    aggregation.into_iter().chain(forwarders).chain(idle).chain(rules).collect()
+}
+
+/// Returns a warning for each rule that never applies, up to a limit.
+fn unreachable_rules<'a>(
+    config: &'a Config,
+    rules: &Rules,
+    source: &'a Source,
+) -> impl Iterator<Item = ConfigError> {
+    let unreachable = rules.unreachable().into_iter().take(UNREACHABLE_MAX);
+    unreachable.map(|UnreachableRule { rule, earlier_line }| {
+        let message = format!(
+            "`rules[{rule}]`: never applies, because the rule in line {earlier_line} applies to all of \
+             its names"
+        );
+        let help = "move it before that rule, or give that rule `continue: true`";
+        source.error_at(config.rules[rule as usize].span(), message).with_help(help)
+    })
 }
 
 /// Returns a warning if an `idle_for` has no effect.

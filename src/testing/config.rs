@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, LITERAL_SECTION};
+use engine::rules::Rules;
 use yaml::{ConfigError, ConfigErrors, Position, Source, parse};
 
 /// The value of every environment variable. It stands for a secret, so no error may show it.
@@ -17,6 +18,7 @@ const LINE_CHARS_MAX: usize = 1_000;
 pub fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let source = Source::from_bytes("f", input.to_vec()).map_err(ConfigErrors::from);
+    let source = source.map(|source| source.with_literal_section(LITERAL_SECTION));
     if let Err(errors) = source.and_then(|source| load(&source)) {
         errors.iter().for_each(|error| check_error(error, &text));
     }
@@ -39,6 +41,7 @@ fn load(source: &Source) -> Result<(), ConfigErrors> {
     let config: Config = parse(source, &environment)?;
     config.listeners(source)?;
     config.destinations(source, "fuzz")?;
+    Rules::compile(&config.rules, source)?;
     Ok(())
 }
 

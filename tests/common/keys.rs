@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::rules::{RuleSection, Rules};
 use forwarders::ForwardersConfig;
-use tallyd::config::Config;
+use tallyd::config::{Config, LITERAL_SECTION};
 use yaml::{ConfigErrors, Source, Spanned, parse};
 
 pub use tallyd::config::sample::{SAMPLE, SampleLine as Line, lines};
@@ -17,10 +18,11 @@ const UNKNOWN: &str = "no_such_key";
 
 /// Reads a configuration as the program does, with every environment variable set.
 pub fn read(text: &str) -> Result<Config, ConfigErrors> {
-    let source = Source::new("example.yaml", text);
+    let source = Source::new("example.yaml", text).with_literal_section(LITERAL_SECTION);
     let config: Config = parse(&source, &|_| Some("example".to_owned()))?;
     config.listeners(&source)?;
     config.destinations(&source, "example")?;
+    Rules::compile(&config.rules, &source)?;
     Ok(config)
 }
 
@@ -33,9 +35,22 @@ pub fn meaning(config: &Config) -> String {
         bind_address: None,
         bind_port: None,
         listeners: None,
+        rules: Vec::new(),
         ..config.clone()
     };
-    format!("{listeners:#?}\n{forwarders:#?}\n{rest:#?}")
+    let rules: Vec<String> = config.rules.iter().map(|rule| rule_meaning(rule)).collect();
+    format!("{listeners:#?}\n{forwarders:#?}\n{rules:#?}\n{rest:#?}")
+}
+
+fn rule_meaning(rule: &RuleSection) -> String {
+    fn value<T: std::fmt::Debug>(spanned: &Option<Spanned<T>>) -> String {
+        format!("{:?}", spanned.as_ref().map(Spanned::get))
+    }
+    let RuleSection { glob, regex, types, protocol, name, tags, continues, drops, .. } = rule;
+    let patterns = [value(glob), value(regex), value(types), value(name)];
+    let tags: Vec<_> = tags.iter().map(|(key, tag)| (key, tag.get())).collect();
+    let (scale, expire_after) = (value(&rule.scale), value(&rule.expire_after));
+    format!("{patterns:?} {protocol:?} {tags:?} {continues} {drops} {scale} {expire_after}")
 }
 
 /// The paths of all keys that the code accepts, such as `forwarders.kafka.format` and

@@ -34,6 +34,7 @@ const NEEDED: [(&str, &str); 14] = [
     ("forwarders.statsd", "address: \"a:1\""),
     ("kamailio[]", "endpoint: \"unix:/x\""),
     ("listeners[]", "address: \"127.0.0.1:1\""),
+    ("rules[]", "match: \"a.*\""),
 ];
 
 #[test]

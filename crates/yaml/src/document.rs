@@ -24,7 +24,16 @@ pub(crate) fn read(
         return Err(source.error_at(SourceSpan::START, message));
     }
     let mut root = parse(source)?;
-    complete(&mut root, source, &mut Expander::new(env), errors);
+    let mut expander = Expander::new(env);
+    if let NodeContent::Section(entries) = &mut root.content {
+        check_keys(entries, source, errors);
+        for (key, value) in entries {
+            let expander = (!source.is_literal(key.text())).then_some(&mut expander);
+            complete(value, source, expander, errors);
+        }
+    } else {
+        complete(&mut root, source, Some(&mut expander), errors);
+    }
     Ok(root)
 }
 
@@ -33,26 +42,28 @@ pub(crate) fn parse(source: &Source) -> Result<YamlNode, ConfigError> {
     tree::parse(source.text()).map_err(|error| syntax::error(source, &error))
 }
 
-/// Checks the keys of a node and its children, and expands their values.
+/// Checks the keys of a node and its children, and expands their values if there is an expander.
 fn complete(
     node: &mut YamlNode,
     source: &Source,
-    expander: &mut Expander<'_>,
+    mut expander: Option<&mut Expander<'_>>,
     errors: &mut Vec<ConfigError>,
 ) {
     match &mut node.content {
         NodeContent::Scalar(scalar) => {
-            if let Err(reason) = expand(scalar, expander) {
+            if let Some(Err(reason)) = expander.map(|expander| expand(scalar, expander)) {
                 skip(node, source.error_at(node.span, reason), errors);
             }
         }
         NodeContent::List(items) => {
-            items.iter_mut().for_each(|item| complete(item, source, expander, errors));
+            for item in items {
+                complete(item, source, expander.as_deref_mut(), errors);
+            }
         }
         NodeContent::Section(entries) => {
             check_keys(entries, source, errors);
             for (_, value) in entries {
-                complete(value, source, expander, errors);
+                complete(value, source, expander.as_deref_mut(), errors);
             }
         }
     }

@@ -838,16 +838,25 @@ fn a_file_that_would_exhaust_the_memory_is_refused() {
         laughs += &format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n");
         chain += &format!("a{level}: &a{level} [*a{below}]\n");
     }
-    assert!(error_of::<Any>(&laughs).contains("more than 100000 keys and values"));
+    assert!(error_of::<Any>(&laughs).contains("more than 200000 keys and values"));
     assert!(error_of::<Any>(&chain).contains("nested more than 64 levels deep"));
 
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(16));
     assert!(error_of::<Any>(&long).contains("f:1:7: aliases and merge keys make the file too"));
 
-    let wide = "- 1\n".repeat(100_000);
-    assert!(error_of::<Vec<u8>>(&wide).contains("f:100000:3: the file holds more than 100000"));
+    let wide = "- 1\n".repeat(200_000);
+    assert!(error_of::<Vec<u8>>(&wide).contains("f:200000:3: the file holds more than 200000"));
     let large = "#".repeat((4 << 20) + 1);
     assert!(error_of::<Any>(&large).contains("f:1:1: the file is larger than 4 MiB"));
+}
+
+#[test]
+fn a_literal_section_is_not_expanded() {
+    let text = "agent: {tags: {a: '${VAR:-x}'}}\nworkers: 1\nversion: '${VAR:-x} $${b} $1'\n";
+    let source = Source::new("f", text).with_literal_section("version");
+    let config: Config = parse(&source, &|_| None).unwrap();
+    assert_eq!(config.version.as_deref(), Some("${VAR:-x} $${b} $1"));
+    assert_eq!(config.agent.tags["a"], "x");
 }
 
 #[test]

@@ -256,6 +256,7 @@ const REASONS = {
   too_many_values: "more values than limits.max_values",
   too_long: "longer than max_line or the buffer",
   unfinished: "the connection ended within a line",
+  rule: "a rule of the configuration drops it",
   queue_full: "the queue in memory was full; the oldest window was dropped",
   shutdown: "not delivered before the daemon had to stop",
   debug_mode: "debug_mode logs points and does not send them",

@@ -11,6 +11,7 @@ use model::MetricKind;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
+pub mod dispatch;
 pub mod json;
 mod lines;
 mod scan;
@@ -152,11 +153,13 @@ pub enum RejectReason {
     TooLong,
     /// A connection ended within a line.
     Unfinished,
+    /// A rule of the configuration drops the message, or makes no name of its name.
+    Rule,
 }
 
 impl RejectReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadJson,
         Self::BadLine,
         Self::TooDeep,
@@ -174,6 +177,7 @@ impl RejectReason {
         Self::TooManyValues,
         Self::TooLong,
         Self::Unfinished,
+        Self::Rule,
     ];
 
     /// The name in the ledger.
@@ -197,6 +201,7 @@ impl RejectReason {
             Self::TooManyValues => "too_many_values",
             Self::TooLong => "too_long",
             Self::Unfinished => "unfinished",
+            Self::Rule => "rule",
         }
     }
 }

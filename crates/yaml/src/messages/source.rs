@@ -21,6 +21,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Source {
     name: String,
     text: String,
+    /// The section whose values are not expanded.
+    literal_section: Option<&'static str>,
 }
 
 impl Source {
@@ -32,7 +34,19 @@ impl Source {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Self { name: name.into(), text }
+        Self { name: name.into(), text, literal_section: None }
+    }
+
+    /// Keeps every `${…}` in the values of this top-level key as it is, for a section in which it has
+    /// another meaning.
+    #[must_use]
+    pub fn with_literal_section(self, key: &'static str) -> Self {
+        Self { literal_section: Some(key), ..self }
+    }
+
+    /// Whether `${…}` in the values of this top-level key stays as it is.
+    pub(crate) fn is_literal(&self, key: &str) -> bool {
+        self.literal_section == Some(key)
     }
 
     /// Creates a source from the content of a file.

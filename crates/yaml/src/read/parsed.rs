@@ -11,7 +11,7 @@ use crate::read::position::{Position, SourceSpan};
 /// Maximum nesting depth of sections and lists.
 pub(crate) const DEPTH_MAX: usize = 64;
 /// Maximum number of keys and values. The content of an alias counts each time it is used.
-pub(crate) const NODES_MAX: usize = 100_000;
+pub(crate) const NODES_MAX: usize = 200_000;
 
 /// Maximum size of all keys and values, in bytes, counted in the same way.
 const SCALAR_BYTES_MAX: usize = 16 * 1024 * 1024;

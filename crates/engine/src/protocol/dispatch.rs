@@ -1,0 +1,80 @@
+//! The protocol of the clients of a listener, and its decoder.
+
+use serde::Deserialize;
+
+use super::split::Split;
+use super::{MessageLimits, Rejection, Sample, json, statsd};
+
+/// The protocol of the clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// JSON messages.
+    #[default]
+    Json,
+    /// statsd lines.
+    Statsd,
+}
+
+impl Protocol {
+    /// All protocols.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Statsd];
+
+    /// The protocol with this name in the configuration.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == word)
+    }
+
+    /// The protocol of a listener with this label, such as `json/udp 127.0.0.1:5090`; `None` for a
+    /// label of something else.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        Self::from_word(label.split_once('/')?.0)
+    }
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Statsd => "statsd",
+        }
+    }
+
+    /// Whether the bytes must be decoded as a whole, not line by line.
+    #[must_use]
+    pub fn is_array(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Json => json::is_array(bytes),
+            Self::Statsd => false,
+        }
+    }
+
+    /// Splits a line around its numbers. Returns whether they were easy to find.
+    #[inline]
+    #[must_use]
+    pub fn split(self, split: &mut Split<'_>) -> bool {
+        match self {
+            Self::Json => json::split(split),
+            Self::Statsd => statsd::split(split),
+        }
+    }
+
+    /// Decodes a datagram and passes each sample or rejection to `each`, in order. Returns the
+    /// number of lines that are neither.
+    pub fn decode<'a>(
+        self,
+        datagram: &'a [u8],
+        limits: &MessageLimits,
+        each: &mut impl FnMut(Result<Sample<'a>, Rejection>),
+    ) -> u64 {
+        match self {
+            Self::Json => {
+                json::decode(datagram, limits, each);
+                0
+            }
+            Self::Statsd => statsd::decode(datagram, limits, each),
+        }
+    }
+}
