@@ -115,6 +115,11 @@ fn the_how_to_on_limiting_series_works() {
 }
 
 #[test]
+fn the_how_to_on_rules_works() {
+    follow("the_how_to_on_rules_works", "docs/how-to/map-names.md", Of::Marked);
+}
+
+#[test]
 fn the_how_to_on_running_without_root_works() {
     follow(
         "the_how_to_on_running_without_root_works",

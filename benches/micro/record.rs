@@ -1,12 +1,16 @@
 //! Records datagrams into the table of a listener: decodes, tags, looks up, adds.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use benches::datagrams::DatagramList;
 use benches::message_format::{self, MessageFormat};
 use benches::pipeline::BenchPipeline;
+use benches::rules;
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use engine::listener::Protocol;
+use engine::rules::Rules;
 
 /// Samples per series and window.
 const ROUNDS: usize = 5;
@@ -54,6 +58,31 @@ fn new_series<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFor
     bencher
         .counter(ItemsCount::new(SERIES))
         .with_inputs(|| BenchPipeline::new(format.protocol))
+        .bench_local_values(|mut pipeline| {
+            pipeline.record(&datagrams);
+            pipeline
+        });
+}
+
+/// 100,000 new series, with this number of rules; 0 for none.
+#[divan::bench(args = [0, 100, 10_000], sample_count = 10, sample_size = 1)]
+fn new_series_with_globs(bencher: Bencher<'_, '_>, rules: usize) {
+    let compiled = if rules == 0 { Arc::default() } else { rules::globs(rules) };
+    new_series_with_rules(bencher, &compiled);
+}
+
+/// The same with regular expressions.
+#[divan::bench(args = [100, 10_000], sample_count = 3, sample_size = 1)]
+fn new_series_with_regexes(bencher: Bencher<'_, '_>, rules: usize) {
+    new_series_with_rules(bencher, &rules::regexes(rules));
+}
+
+fn new_series_with_rules(bencher: Bencher<'_, '_>, compiled: &Arc<Rules>) {
+    const SERIES: usize = 100_000;
+    let datagrams = rules::lines(SERIES, 10_000);
+    bencher
+        .counter(ItemsCount::new(SERIES))
+        .with_inputs(|| BenchPipeline::with_rules(Protocol::Statsd, Arc::clone(compiled)))
         .bench_local_values(|mut pipeline| {
             pipeline.record(&datagrams);
             pipeline

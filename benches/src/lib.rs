@@ -9,3 +9,4 @@ pub mod listeners;
 pub mod message_format;
 pub mod pipeline;
 pub mod rejects;
+pub mod rules;

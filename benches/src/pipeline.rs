@@ -15,6 +15,7 @@ use engine::listener::Protocol;
 use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::protocol::MessageLimits;
+use engine::rules::Rules;
 use engine::wake::Waker;
 use model::{SetSeed, Snapshot, Window};
 
@@ -24,6 +25,8 @@ use crate::message_format::MessageFormat;
 /// Number of datagrams per batch, as with one system call.
 pub(crate) const BATCH: usize = 64;
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+/// The default of `aggregation.rule_cache`.
+const RULE_CACHE: usize = 32 << 20;
 /// More than any benchmark has.
 const MAX_SERIES: usize = 2_000_000;
 
@@ -43,6 +46,14 @@ impl BenchPipeline {
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
         let (shared, store) = shared_parts();
+        Self::of_parts(protocol, shared, store)
+    }
+
+    /// Creates a pipeline without series, whose listener applies these rules.
+    #[must_use]
+    pub fn with_rules(protocol: Protocol, rules: Arc<Rules>) -> Self {
+        let (shared, store) = shared_parts();
+        let shared = RecorderContext { rules, rule_cache: RULE_CACHE, ..shared };
         Self::of_parts(protocol, shared, store)
     }
 
@@ -68,6 +79,13 @@ impl BenchPipeline {
         let (shared, store) = shared_parts();
         let shared = RecorderContext { line_cache: 0, ..shared };
         Self::of_parts(format.protocol, shared, store).warmed(format, series)
+    }
+
+    /// Creates a pipeline whose listener knows this many series and their lines, to which these rules
+    /// apply.
+    #[must_use]
+    pub fn warm_with_rules(format: &MessageFormat, series: usize, rules: Arc<Rules>) -> Self {
+        Self::with_rules(format.protocol, rules).warmed(format, series)
     }
 
     fn warmed(mut self, format: &MessageFormat, series: usize) -> Self {
@@ -155,6 +173,8 @@ pub(crate) fn shared_parts() -> (RecorderContext, Store) {
         // Fixed, so that the instructions can be counted.
         cells: config.cells(Some(SetSeed::from_text(""))),
         line_cache: config.line_cache_bytes(),
+        rules: Arc::default(),
+        rule_cache: 0,
     };
     (shared, Store::new(&config, INTERVAL, registry))
 }

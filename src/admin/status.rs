@@ -164,6 +164,7 @@ fn series(runtime: &RuntimeState) -> SeriesStatus {
         overflowed_by_metric: overflowed_by_metric.into_iter().collect(),
         forgotten_gauges: Some(runtime.registry.forgotten_gauges()),
         removed: Some(runtime.registry.removed_series()),
+        forgotten_names: Some(runtime.registry.forgotten_names()),
         by_metric: usage.into_iter().map(|metric| (metric.name, metric.series)).collect(),
     }
 }

@@ -192,22 +192,6 @@ impl Config {
         Ok(listeners)
     }
 
-    /// Creates the state that all listeners share; they measure time from `started`. `set_seed` is that
-    /// of an earlier run.
-    #[must_use]
-    pub fn shared(&self, started: Instant, set_seed: Option<SetSeed>) -> RecorderContext {
-        let identifier = Arc::new(Identifier::new(&self.agent));
-        RecorderContext {
-            registry: Arc::new(Registry::new(&self.aggregation, Arc::clone(&identifier))),
-            identifier,
-            rejected: Arc::default(),
-            started,
-            limits: self.limits.clone(),
-            cells: self.aggregation.cells(set_seed),
-            line_cache: self.aggregation.line_cache_bytes(),
-        }
-    }
-
     /// The folder that contains the destinations' spools.
     #[must_use]
     pub fn spool_folder(&self) -> PathBuf {
@@ -290,6 +274,27 @@ pub struct ConfigFile {
     pub obstacles: Vec<ConfigError>,
     /// Whether a file was read; `false` for the built-in defaults.
     pub is_file: bool,
+}
+
+impl ConfigFile {
+    /// Creates the state that all listeners share; they measure time from `started`. `set_seed` is that
+    /// of an earlier run.
+    #[must_use]
+    pub fn shared(&self, started: Instant, set_seed: Option<SetSeed>) -> RecorderContext {
+        let Config { agent, aggregation, limits, .. } = &self.config;
+        let identifier = Arc::new(Identifier::new(agent));
+        RecorderContext {
+            registry: Arc::new(Registry::new(aggregation, Arc::clone(&identifier))),
+            identifier,
+            rejected: Arc::default(),
+            started,
+            limits: limits.clone(),
+            cells: aggregation.cells(set_seed),
+            line_cache: aggregation.line_cache_bytes(),
+            rules: Arc::clone(&self.rules),
+            rule_cache: aggregation.rule_cache.get() as usize,
+        }
+    }
 }
 
 /// Why a configuration cannot be loaded.

@@ -83,7 +83,7 @@ impl Daemon {
         let interval = config.interval.get();
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let http = http_server(&config.admin, admin_connections);
-        let shared = config.shared(Instant::now(), restored.set_seed.take());
+        let shared = file.shared(Instant::now(), restored.set_seed.take());
         let state = Arc::new(RuntimeState {
             started: shared.started,
             started_at: SystemTime::now(),

@@ -97,7 +97,7 @@ impl Daemon {
         if file.descriptors != previous.descriptors {
             log_descriptors(&file.descriptors);
         }
-        let (shared, is_shared_changed) = self.shared_with(config, &previous.config);
+        let (shared, is_shared_changed) = self.shared_with(&file, &previous);
         self.shared = shared;
         self.log.reconfigure(&config.log);
 
@@ -149,16 +149,22 @@ impl Daemon {
 
     /// Returns the state that listeners share under the new configuration, and whether it differs from
     /// the current one.
-    fn shared_with(&self, new: &Config, old: &Config) -> (RecorderContext, bool) {
+    fn shared_with(&self, file: &ConfigFile, old: &ConfigFile) -> (RecorderContext, bool) {
+        let is_rules_changed = file.rules != old.rules;
+        let (new, old) = (&file.config, &old.config);
         let (aggregation, previous) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent
             || new.limits != old.limits
+            || is_rules_changed
+            || aggregation.rule_cache != previous.rule_cache
             || aggregation.exact_samples != previous.exact_samples
             || aggregation.line_cache_bytes() != previous.line_cache_bytes();
         let mut shared = self.shared.clone();
         shared.cells.exact_samples = aggregation.exact_samples;
         shared.line_cache = aggregation.line_cache_bytes();
         shared.limits = new.limits.clone();
+        shared.rules = Arc::clone(&file.rules);
+        shared.rule_cache = aggregation.rule_cache.get() as usize;
         if new.agent != old.agent {
             shared.identifier = Arc::new(shared.identifier.with_agent(&new.agent));
         }

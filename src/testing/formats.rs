@@ -2,6 +2,7 @@
 //! one line per point, which contains exactly the point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forwarders::format::influx;
 use forwarders::format::pystatsd::Envelope;
@@ -17,7 +18,8 @@ use engine::testing::recorder::{decoded, protocol_of};
 pub fn check(input: &[u8]) {
     let Some((protocol, datagram)) = input.split_first() else { return };
     let config = AggregationConfig::default();
-    let (snapshots, ..) = decoded(protocol_of(*protocol), &[vec![datagram]], &config);
+    let (snapshots, ..) =
+        decoded(protocol_of(*protocol), &[vec![datagram]], &config, &Arc::default());
     for snapshot in &snapshots {
         for point in &snapshot.points {
             check_text(snapshot, point);

@@ -64,6 +64,8 @@ fn recorded(lines: &[&str], interval: Duration) -> Snapshot {
         limits: MessageLimits::default(),
         cells: config.cells(None),
         line_cache: 0,
+        rules: Arc::default(),
+        rule_cache: 0,
     };
     let mut table = SeriesTable::new(config.cells(None), 0);
     for line in lines {

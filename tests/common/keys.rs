@@ -43,14 +43,15 @@ pub fn meaning(config: &Config) -> String {
 }
 
 fn rule_meaning(rule: &RuleSection) -> String {
-    fn value<T: std::fmt::Debug>(spanned: &Option<Spanned<T>>) -> String {
-        format!("{:?}", spanned.as_ref().map(Spanned::get))
+    fn value<T: std::fmt::Debug>(spanned: Option<&Spanned<T>>) -> String {
+        format!("{:?}", spanned.map(Spanned::get))
     }
     let RuleSection { glob, regex, types, protocol, name, tags, continues, drops, .. } = rule;
-    let patterns = [value(glob), value(regex), value(types), value(name)];
+    let patterns = [value(glob.as_ref()), value(regex.as_ref()), value(types.as_ref())];
+    let (name, scale) = (value(name.as_ref()), value(rule.scale.as_ref()));
     let tags: Vec<_> = tags.iter().map(|(key, tag)| (key, tag.get())).collect();
-    let (scale, expire_after) = (value(&rule.scale), value(&rule.expire_after));
-    format!("{patterns:?} {protocol:?} {tags:?} {continues} {drops} {scale} {expire_after}")
+    let expire_after = value(rule.expire_after.as_ref());
+    format!("{patterns:?} {protocol:?} {name} {tags:?} {continues} {drops} {scale} {expire_after}")
 }
 
 /// The paths of all keys that the code accepts, such as `forwarders.kafka.format` and

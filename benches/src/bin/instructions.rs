@@ -13,6 +13,7 @@ use benches::datagrams::DatagramList;
 use benches::message_format::{self, MessageFormat};
 use benches::pipeline::BenchPipeline;
 use benches::rejects::{self, Rejects};
+use benches::rules;
 use forwarders::payload::Batch;
 use forwarders::testing::{encoders, load};
 
@@ -69,6 +70,10 @@ fn benchmarks() -> Vec<(String, Benchmark)> {
     }
     let reordered = &message_format::DOGSTATSD_REORDERED;
     all.push((format!("record/{reordered}"), Box::new(|| record_reordered(reordered))));
+    // As many instructions as without rules.
+    for format in [&message_format::JSON, &message_format::STATSD] {
+        all.push((format!("record/{format}-ruled"), Box::new(|| record_ruled(format))));
+    }
     let longest = &message_format::DOGSTATSD_LONGEST;
     all.push((format!("record/{longest}"), Box::new(|| record(longest, 1))));
     for format in [&message_format::JSON, &message_format::STATSD, &message_format::DOGSTATSD] {
@@ -121,6 +126,13 @@ fn decode_as(datagrams: &DatagramList, expected: (usize, usize)) -> usize {
 fn record(format: &MessageFormat, series: usize) -> usize {
     let mut pipeline = BenchPipeline::warm(format, series);
     let datagrams = DatagramList::of_metrics(format, series, 0..ROUNDS);
+    record_into(&mut pipeline, &datagrams)
+}
+
+/// [`record`] with ten thousand rules, of which the last one changes the tags of all series.
+fn record_ruled(format: &MessageFormat) -> usize {
+    let mut pipeline = BenchPipeline::warm_with_rules(format, METRICS, rules::globs(10_000));
+    let datagrams = DatagramList::of_metrics(format, METRICS, 0..ROUNDS);
     record_into(&mut pipeline, &datagrams)
 }
 

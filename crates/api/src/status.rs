@@ -135,6 +135,10 @@ pub struct SeriesStatus {
     /// Series that operators removed; `None` from an older daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<u64>,
+    /// Names that rules change and that a listener forgot, because `aggregation.rule_cache` was full;
+    /// `None` from an earlier daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgotten_names: Option<u64>,
 }
 
 /// The requests for current values, and the window that is kept for them.

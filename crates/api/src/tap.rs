@@ -87,6 +87,12 @@ pub struct SampleEvent<'a> {
     pub agent_tags: Vec<Cow<'a, str>>,
     /// The tags of the message that the agent replaced.
     pub replaced: TagPairs<'a>,
+    /// The name in the message, if rules applied to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_name: Option<Cow<'a, str>>,
+    /// The lines of these rules in the configuration file, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<usize>,
     /// Whether tags are left out, or texts cut, because the sample is large.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,

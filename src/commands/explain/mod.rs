@@ -105,7 +105,7 @@ fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let is_masked = !args.show_secrets && mask_secrets(&mut loaded.config.forwarders);
     let destinations =
         loaded.config.destinations(&loaded.source, "explain").map_err(LoadError::from)?;
-    let pipeline = ExplainPipeline::new(protocol, &loaded.config, destinations);
+    let pipeline = ExplainPipeline::new(protocol, &loaded, destinations);
     if is_debug {
         eprintln!("note: with `debug_mode` the daemon sends none of this");
     }

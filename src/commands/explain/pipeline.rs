@@ -11,11 +11,11 @@ use forwarders::payload::Batch;
 use model::{ClosedWindow, IdleLimits, IdlePoints, IdleSeries, Point, Series, Snapshot, Window};
 
 use super::report::{
-    AgentTag, Bytes, Explained, ForwarderFacts, MessageOutcome, PayloadFacts, PointFacts,
-    RejectionFacts, SampleFacts, SeriesFacts, WindowFacts, added,
+    AgentTag, Bytes, DropFacts, Explained, ForwarderFacts, MessageOutcome, PayloadFacts,
+    PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts, added,
 };
 use crate::commands::client::protocol::other_option;
-use crate::config::Config;
+use crate::config::ConfigFile;
 use basics::time::unix_ms;
 use engine::aggregator::clock::next_multiple;
 use engine::aggregator::store::Store;
@@ -24,7 +24,8 @@ use engine::aggregator::tally::Tally;
 use engine::listener::Protocol;
 use engine::listener::diagnosis::Diagnosis;
 use engine::listener::recorder::RecorderContext;
-use engine::protocol::Sample;
+use engine::protocol::{Sample, TagText, Tags};
+use engine::rules::{Change, RuleOutcome, RuleVerdict};
 
 /// A message in a window that may still be open.
 pub(super) struct RecordedMessage {
@@ -57,13 +58,19 @@ pub(super) struct Message<'a> {
 
 impl ExplainPipeline {
     /// The pipeline of a daemon with this configuration.
-    pub(super) fn new(protocol: Protocol, config: &Config, destinations: Vec<Destination>) -> Self {
-        let shared = config.shared(Instant::now(), None);
+    pub(super) fn new(
+        protocol: Protocol,
+        file: &ConfigFile,
+        destinations: Vec<Destination>,
+    ) -> Self {
+        let config = &file.config;
+        let shared = file.shared(Instant::now(), None);
         let interval = config.interval.get();
         let end_ms = next_multiple(unix_ms(SystemTime::now()), interval.as_millis() as u64);
         Self {
             protocol,
-            table: SeriesTable::new(shared.cells.clone(), 0),
+            table: SeriesTable::new(shared.cells.clone(), 0)
+                .with_rules(shared.table_rules(protocol)),
             spare: Box::default(),
             store: Store::new(&config.aggregation, interval, Arc::clone(&shared.registry)),
             shared,
@@ -81,9 +88,26 @@ impl ExplainPipeline {
         let skipped =
             protocol.decode(message.bytes, &shared.limits, &mut |decoded| match decoded {
                 Ok(sample) => {
-                    let (facts, series) = describe(shared, &sample);
-                    recorded.push((outcomes.len(), series));
-                    outcomes.push(MessageOutcome::Sample(facts));
+                    let (kind, name) = (sample.value.kind(), &*sample.name);
+                    let RuleOutcome { applied, verdict } =
+                        shared.rules.apply(*protocol, kind, name);
+                    let rules = RuleFacts::of(&applied, name);
+                    match &verdict {
+                        RuleVerdict::Change(change) => {
+                            let (facts, series) = describe(shared, &sample, change, rules);
+                            recorded.push((outcomes.len(), series));
+                            outcomes.push(MessageOutcome::Sample(facts));
+                        }
+                        RuleVerdict::Reject(rejection) => {
+                            outcomes.push(MessageOutcome::Dropped(DropFacts {
+                                reason: rejection.reason.as_str(),
+                                expected: rejection.expected,
+                                r#type: kind.as_str(),
+                                rules,
+                            }));
+                        }
+                    }
+                    // Also if it is dropped, so that the table treats the next message as the daemon does.
                     shared.record(table, &sample, 0);
                 }
                 Err(rejection) => {
@@ -195,14 +219,22 @@ fn idle_after(snapshot: &Snapshot, interval: Duration) -> ClosedWindow {
     ClosedWindow::undivided(without_samples).with_idle(Some(points))
 }
 
-/// Describes a sample, and its series, before it is recorded.
-fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFacts, Series) {
-    let mut tags = sample.tags.clone();
+/// Describes a sample as the rules change it, and its series, before it is recorded.
+fn describe<'a>(
+    shared: &'a RecorderContext,
+    sample: &'a Sample<'_>,
+    change: &'a Change<'_>,
+    rules: Option<RuleFacts>,
+) -> (SampleFacts, Series) {
+    let mut tags: Tags<'a> = sample.tags.iter().map(TagText::to_tag).collect();
+    change.set_tags(&mut tags);
+    let message_tags = tags.clone();
     shared.identifier.add_agent_tags(&mut tags);
-    let identity = shared.identifier.identify(sample.value.kind(), &sample.name, &tags);
+    let name = change.name.as_deref().unwrap_or(&sample.name);
+    let identity = shared.identifier.identify(sample.value.kind(), name, &tags);
     let series = identity.to_series();
     let own = |key: &str| {
-        let found = sample.tags.iter().find(|(other, _)| other == key);
+        let found = message_tags.iter().find(|(other, _)| other == key);
         found.map(|(_, value)| value.to_string())
     };
     let agent_tags = shared.identifier.agent_tags().map(|(key, value)| AgentTag {
@@ -214,8 +246,9 @@ fn describe<'a>(shared: &'a RecorderContext, sample: &Sample<'a>) -> (SampleFact
     let facts = SampleFacts {
         series: SeriesFacts::of(&series),
         means: sample.value.means(),
-        value: added(&sample.value),
+        value: added(&sample.value.scaled(change.scale)),
         weight: sample.weight,
+        rules,
         agent_tags: agent_tags.collect(),
         folded: false,
     };

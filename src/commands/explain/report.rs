@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use engine::listener::diagnosis::Diagnosis;
 use engine::protocol::SampleValue;
+use engine::rules::AppliedRule;
 
 /// A line or a whole array, with its explanation.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,34 @@ pub(super) struct WindowFacts {
 pub(super) enum MessageOutcome {
     Sample(SampleFacts),
     Rejected(RejectionFacts),
+    /// A valid sample that a rule drops.
+    Dropped(DropFacts),
+}
+
+/// The rules that apply to a sample.
+#[derive(Debug, Serialize)]
+pub(super) struct RuleFacts {
+    /// The name in the message.
+    pub(super) sent_name: String,
+    /// The lines of the rules in the configuration file, in the order in which they apply.
+    pub(super) lines: Vec<usize>,
+}
+
+/// Why a rule drops a sample. It counts as rejected.
+#[derive(Debug, Serialize)]
+pub(super) struct DropFacts {
+    pub(super) reason: &'static str,
+    pub(super) expected: &'static str,
+    pub(super) r#type: &'static str,
+    pub(super) rules: Option<RuleFacts>,
+}
+
+impl RuleFacts {
+    /// The facts about a name; `None` if no rule applies.
+    pub(super) fn of(applied: &[AppliedRule], sent_name: &str) -> Option<Self> {
+        let lines: Vec<usize> = applied.iter().map(|applied| applied.line).collect();
+        (!lines.is_empty()).then(|| Self { sent_name: sent_name.to_owned(), lines })
+    }
 }
 
 /// A sample as it is recorded.
@@ -72,6 +101,9 @@ pub(super) struct SampleFacts {
     pub(super) agent_tags: Vec<AgentTag>,
     /// Whether it overflowed: a limit on series put it into an overflow series.
     pub(super) folded: bool,
+    /// The rules that have made the series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rules: Option<RuleFacts>,
 }
 
 /// A tag of the agent, and whether it is used.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::report::{
-    AgentTag, Bytes, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome, PayloadFacts,
-    PointFacts, RejectionFacts, SampleFacts, SeriesFacts, WindowFacts,
+    AgentTag, Bytes, DropFacts, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome,
+    PayloadFacts, PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts,
 };
 use basics::escape::escaped;
 use forwarders::delivery::explained::{ExplainedHistogram, ExplainedNativeBucket};
@@ -30,6 +30,7 @@ pub(super) fn write(explained: &Explained, with_colours: bool) -> String {
         match outcome {
             MessageOutcome::Sample(sample) => lines.sample(sample),
             MessageOutcome::Rejected(rejection) => lines.rejection(rejection),
+            MessageOutcome::Dropped(dropped) => lines.dropped(dropped),
         }
     }
     if *skipped > 0 {
@@ -79,7 +80,7 @@ impl ExplainLines {
     }
 
     fn sample(&mut self, sample: &SampleFacts) {
-        let SampleFacts { series, means, value, weight, agent_tags, folded } = sample;
+        let SampleFacts { series, means, value, weight, agent_tags, folded, rules } = sample;
         let value = match value {
             serde_json::Value::Null => "1".to_owned(),
             serde_json::Value::String(member) => format!("\"{}\"", escaped(member.as_bytes())),
@@ -88,12 +89,26 @@ impl ExplainLines {
         let weight = if *weight > 1.0 { format!(", for {weight} samples") } else { String::new() };
         let accepted = self.coloured("accepted", GREEN);
         self.add(2, &format!("{accepted}: {}, {means} {value}{weight}", named(series)));
+        if let Some(rules) = rules {
+            self.add(4, &ruled(rules));
+        }
         if !agent_tags.is_empty() {
             let tags: Vec<_> = agent_tags.iter().map(agent_tag).collect();
             self.add(4, &format!("tags of the agent: {}", tags.join(", ")));
         }
         if *folded {
             self.add(4, "overflowed into another series: a limit is reached, see `aggregation`");
+        }
+    }
+
+    fn dropped(&mut self, dropped: &DropFacts) {
+        let DropFacts { reason, expected, r#type, rules } = dropped;
+        let rejected = self.coloured("rejected", RED);
+        let name = rules.as_ref().map_or("", |rules| &rules.sent_name);
+        let name = escaped(name.as_bytes());
+        self.add(2, &format!("{rejected}: {reason}: {type} {name}: expected {expected}"));
+        if let Some(rules) = rules {
+            self.add(4, &ruled(rules));
         }
     }
 
@@ -186,6 +201,15 @@ fn native_bucket(bucket: &ExplainedNativeBucket) -> String {
         }
         Some(index) => format!("the native bucket {index} ({lower}, {upper}]"),
     }
+}
+
+/// The rules of a sample: `rule in line 3, for the name web.a.requests`.
+fn ruled(rules: &RuleFacts) -> String {
+    let RuleFacts { sent_name, lines } = rules;
+    let listed: Vec<String> = lines.iter().map(usize::to_string).collect();
+    let words = if lines.len() == 1 { "rule in line" } else { "rules in lines" };
+    let sent_name = escaped(sent_name.as_bytes());
+    format!("{words} {}, for the name {sent_name}", listed.join(", "))
 }
 
 fn named(series: &SeriesFacts) -> String {

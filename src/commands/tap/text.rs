@@ -70,6 +70,10 @@ impl TapLines {
         if sample.cut {
             line.add("(cut)", 0, RED);
         }
+        if let Some(sent_name) = &sample.sent_name {
+            let sent_name = escaped(sent_name.as_bytes());
+            line.add(&format!("(was {sent_name}, {})", rule_lines(&sample.rules)), 0, DIM);
+        }
         line.add(&format!("from {}", escaped(sample.sender.as_bytes())), 0, DIM);
         line.finish()
     }
@@ -92,6 +96,13 @@ impl TapLines {
         }
         text
     }
+}
+
+/// `rule in line 3`, or `rules in lines 3, 7`.
+fn rule_lines(lines: &[usize]) -> String {
+    let listed: Vec<String> = lines.iter().map(usize::to_string).collect();
+    let words = if lines.len() == 1 { "rule in line" } else { "rules in lines" };
+    format!("{words} {}", listed.join(", "))
 }
 
 /// A line that is wrapped at the width of the terminal.

@@ -393,6 +393,11 @@ impl SelfMetricFamilies {
             "Series that operators removed",
             [([], registry.removed_series())],
         );
+        self.counter(
+            "tallyd_rule_names_forgotten_total",
+            "Names that rules change and that no longer fit into a listener's memory for them",
+            [([], registry.forgotten_names())],
+        );
     }
 
     fn forwarders(&mut self, forwarders: &[(&str, forwarding::Counts)]) {

@@ -211,6 +211,11 @@ impl SeriesKey<'_> {
     pub(super) fn matches(&self, series: &Series) -> bool {
         self.kind == series.kind() && series.has_text(self.text)
     }
+
+    /// Whether both are the key of the same series.
+    pub(super) fn is_same(&self, other: &SeriesKey<'_>) -> bool {
+        (self.hash, self.kind, self.text) == (other.hash, other.kind, other.text)
+    }
 }
 
 /// The effective tags of a series, with the types of their values.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::Series;
 
+use super::expiry::ExpiryClass;
 use super::registry::SeriesId;
 use super::tally::{NewSeries, SeriesSlot, Tally};
 
@@ -28,6 +29,8 @@ pub struct KnownSeries {
     pub id: SeriesId,
     /// The series itself. Changes together with the number.
     pub series: Arc<Series>,
+    /// The time after which it expires, as this listener reported it.
+    pub(super) expiry: ExpiryClass,
     /// Whether the listener was asked to remove it. Until it has, samples may still arrive.
     is_expired: bool,
 }
@@ -44,7 +47,8 @@ impl ListenerSeries {
             if self.known.len() <= slot as usize {
                 self.known.resize_with(slot as usize + 1, || None);
             }
-            self.known[slot as usize] = Some(KnownSeries { id, series, is_expired: false });
+            self.known[slot as usize] =
+                Some(KnownSeries { id, series, expiry: 0, is_expired: false });
         }
         // A burst of new series must not keep its memory for good.
         tally.new_series.shrink_to(0);

@@ -23,13 +23,16 @@ pub mod carry;
 pub mod cell;
 pub mod clock;
 mod clock_log;
+mod expiry;
 mod gauge_memory;
 pub mod handover;
 pub mod identity;
 mod incremental_map;
 pub mod latest_window;
 pub mod listener_series;
+mod mapped_names;
 pub mod pulse;
+mod redirects;
 pub mod registry;
 pub mod restart;
 pub mod seed;
@@ -74,6 +77,10 @@ pub struct AggregationConfig {
     /// takes 21 to 32 bytes. Less than `16KiB` disables the cache. Defaults to 64 bytes for each of
     /// `max_series`, and at least `32MiB`, which is enough for 1.5 million lines.
     pub line_cache: Option<ByteSize>,
+    /// Maximum memory, for each listening socket, for names that rules change. Beyond it the oldest name
+    /// is forgotten, which is counted, and the rules apply to it again when it comes. A name takes
+    /// about 80 bytes plus its text. Defaults to `32MiB`.
+    pub rule_cache: ByteSize,
     /// Time without samples after which a series expires. Defaults to `10m`.
     pub expire_after: Span,
     /// Time without samples after which the level of a gauge is forgotten, from which changes start.
@@ -104,6 +111,7 @@ impl Default for AggregationConfig {
             max_series_per_metric: 10_000,
             max_series_bytes: ByteSize::from_mib(256),
             line_cache: None,
+            rule_cache: ByteSize::from_mib(32),
             expire_after: Span::from_secs(600),
             gauge_memory: Span::from_secs(86_400),
             exact_samples: EXACT_SAMPLES_DEFAULT,

@@ -51,6 +51,7 @@ pub struct Registry {
     state: Mutex<RegistryState>,
     forgotten_gauges: AtomicU64,
     removed_series: AtomicU64,
+    forgotten_names: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +113,7 @@ impl Registry {
             state: Mutex::new(state),
             forgotten_gauges: AtomicU64::new(0),
             removed_series: AtomicU64::new(0),
+            forgotten_names: AtomicU64::new(0),
         }
     }
 
@@ -229,6 +231,18 @@ impl Registry {
     /// Counts series that an operator removes.
     pub(super) fn count_removed(&self, series: u64) {
         self.removed_series.fetch_add(series, Ordering::Relaxed);
+    }
+
+    /// The number of names that rules change and that a listener forgot since the start, because it has
+    /// no more memory for them.
+    #[must_use]
+    pub fn forgotten_names(&self) -> u64 {
+        self.forgotten_names.load(Ordering::Relaxed)
+    }
+
+    /// Counts names that a listener forgot.
+    pub(super) fn count_forgotten_names(&self, names: u64) {
+        self.forgotten_names.fetch_add(names, Ordering::Relaxed);
     }
 
     /// The number of samples that overflowed since the start, in total and by metric name. The list

@@ -7,6 +7,7 @@ use model::{MetricKind, Percentile, Point, Points, Series, Snapshot, Window};
 use super::AggregationConfig;
 use super::activity::{Activity, MetricId, WindowTopMetrics};
 use super::cell::Cell;
+use super::expiry::{ExpiryClass, ExpiryTimes};
 use super::gauge_memory::GaugeMemory;
 use super::listener_series::{KnownSeries, ListenerSeries};
 use super::registry::{Registry, SeriesId};
@@ -35,7 +36,7 @@ pub struct Store {
     registry: Arc<Registry>,
     percentiles: Arc<[Percentile]>,
     exact_samples: usize,
-    expire_after_windows: u64,
+    expiry_times: ExpiryTimes,
     /// Number of the open window.
     window: u64,
     /// Number of the window in which series were last removed. Listeners that were cleaned before
@@ -53,6 +54,7 @@ struct LiveSeries {
     /// Number of the latest window with samples.
     last_window: u32,
     metric: MetricId,
+    expiry: ExpiryClass,
 }
 
 impl Store {
@@ -73,7 +75,7 @@ impl Store {
             registry,
             percentiles: config.percentiles.clone().into(),
             exact_samples: config.exact_samples,
-            expire_after_windows: windows_in(config.expire_after.get(), interval),
+            expiry_times: ExpiryTimes::new(config.expire_after.get(), interval),
             window: 1,
             last_expiry: 0,
         }
@@ -83,7 +85,7 @@ impl Store {
     pub fn reconfigure(&mut self, config: &AggregationConfig, interval: std::time::Duration) {
         self.percentiles = config.percentiles.clone().into();
         self.exact_samples = config.exact_samples;
-        self.expire_after_windows = windows_in(config.expire_after.get(), interval);
+        self.expiry_times.reconfigure(config.expire_after.get(), interval);
         self.gauges.set_after(windows_in(config.gauge_memory.get(), interval));
     }
 
@@ -103,6 +105,11 @@ impl Store {
         let mut series = std::mem::take(&mut self.listeners[listener]);
         // Before the cells, because these may belong to series that the tally introduces.
         series.update(tally);
+        for (slot, after) in tally.expiries.drain() {
+            if let Some(known) = series.get_mut(slot) {
+                self.set_expiry(known, after);
+            }
+        }
         tally.drain(|slot, cell| {
             if let Some(known) = series.get_mut(slot) {
                 self.merge_series(known, cell);
@@ -166,11 +173,11 @@ impl Store {
     /// Removes series that were idle for too long, and returns their number. Called between a flush
     /// and the next merge, while all cells are empty.
     pub fn expire(&mut self) -> usize {
-        let (window, after) = (self.window, self.expire_after_windows);
+        let window = self.window;
         // A scan of all series once per window. A list in the order of their last samples would
         // have to move each series that has samples, in every window.
         let expired = self.remove_all(
-            |live| u64::from(live.last_window) + after < window,
+            |times, live| u64::from(live.last_window) + times.windows(live.expiry) < window,
             |gauges, live| {
                 if live.series.kind() == MetricKind::Gauge {
                     gauges.remember(&live.series, live.gauge, u64::from(live.last_window));
@@ -186,12 +193,12 @@ impl Store {
     /// number. All cells must be empty.
     fn remove_all(
         &mut self,
-        is_leaving: impl Fn(&LiveSeries) -> bool,
+        is_leaving: impl Fn(&ExpiryTimes, &LiveSeries) -> bool,
         removed: impl Fn(&mut GaugeMemory, &LiveSeries),
     ) -> usize {
         let mut ids = Vec::new();
         for (id, entry) in self.live.iter_mut().enumerate() {
-            if let Some(live) = entry.take_if(|live| is_leaving(live)) {
+            if let Some(live) = entry.take_if(|live| is_leaving(&self.expiry_times, live)) {
                 self.activity.remove(live.metric);
                 removed(&mut self.gauges, &live);
                 ids.push(id as SeriesId);
@@ -216,7 +223,7 @@ impl Store {
             let admitted = self.registry.readmit(&known.series);
             (known.id, known.series) = (admitted.id, admitted.series);
         }
-        let KnownSeries { id, ref series, .. } = *known;
+        let KnownSeries { id, ref series, expiry, .. } = *known;
         let window = self.window as u32;
         let Self { live, touched, activity, gauges, exact_samples, .. } = self;
         // The registry gives out numbers without gaps and reuses free ones, so the list is no
@@ -233,6 +240,7 @@ impl Store {
             // Once in the life of a series. In each window its samples are then counted by number,
             // without hashing the name of the metric.
             metric: activity.add(series),
+            expiry,
         });
         activity.count(entry.metric, cell.samples());
         // Several listeners may have samples of the series, and only the first finds the cell
@@ -242,6 +250,17 @@ impl Store {
         }
         entry.last_window = window;
         entry.cell.merge(cell, *exact_samples);
+    }
+
+    /// Sets the time after which a rule lets a series expire. The longest time of a series applies, for
+    /// as long as it lives: a listener reports each time only once.
+    fn set_expiry(&mut self, known: &mut KnownSeries, after: std::time::Duration) {
+        known.expiry = self.expiry_times.extended(known.expiry, after);
+        if let Some(Some(live)) = self.live.get_mut(known.id as usize)
+            && Arc::ptr_eq(&live.series, &known.series)
+        {
+            live.expiry = self.expiry_times.extended(live.expiry, after);
+        }
     }
 
     fn is_known(&self, id: SeriesId, series: &Arc<Series>) -> bool {
@@ -386,6 +405,43 @@ mod tests {
         bench.count(0, "idle", 2.0);
         bench.record(0, MetricKind::Gauge, "g", &SampleValue::GaugeAdd(1.0));
         assert_eq!(bench.flush(), ["counter idle = 2", "gauge g = 6"]);
+    }
+
+    #[test]
+    fn a_rule_extends_or_shortens_the_life_of_its_series() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(20), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        let rules = "rules:\n- { match: long, expire_after: 50s }\n\
+                     - { match: brief, expire_after: 10s }\n";
+        for table in &mut bench.tables {
+            table.set_rules(crate::aggregator::table::TableRules {
+                rules: crate::testing::recorder::rules(rules),
+                protocol: crate::listener::Protocol::Statsd,
+                cache_bytes: 1 << 20,
+            });
+        }
+        let record = |bench: &mut Bench, table: usize, name: &str| {
+            let Bench { identifier, registry, tables, .. } = bench;
+            let (series, no_tags) = ((MetricKind::Trace, name), &[] as &[(&str, &str)]);
+            let place = tables[table].locate_message(identifier, series, no_tags, registry);
+            assert!(tables[table].record_in(place, &SampleValue::Trace, 1.0, 0));
+        };
+        for name in ["long", "brief", "plain"] {
+            record(&mut bench, 0, name);
+        }
+        let mut counts = Vec::new();
+        for _ in 0..6 {
+            bench.flush();
+            counts.push(bench.registry.series_count());
+        }
+        assert_eq!(counts, [3, 2, 1, 1, 1, 0]);
+        // The first listener still knows the series, which has just expired; the other one does not.
+        record(&mut bench, 0, "long");
+        record(&mut bench, 1, "long");
+        let again: Vec<_> =
+            (0..7).map(|_| (bench.flush(), bench.registry.series_count()).1).collect();
+        assert_eq!(again, [1, 1, 1, 1, 1, 0, 0]);
     }
 
     #[test]

@@ -8,10 +8,14 @@ use model::{MetricKind, Series, SeriesText};
 use super::cell::CellSettings;
 use super::identity::{Identifier, Identity, SeriesKey};
 use super::incremental_map::IncrementalMap;
+use super::mapped_names::MappedNames;
+use super::redirects::{DROPPED, Redirect, Redirects};
 use super::registry::{Admitted, Registry};
 use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
-use crate::protocol::{SampleValue, TagText, Tags};
+use crate::protocol::dispatch::Protocol;
+use crate::protocol::{Rejection, SampleValue, TagText, Tags};
+use crate::rules::{Change, RuleVerdict, Rules};
 
 /// The series that a listener knows, and the tally of the open window.
 ///
@@ -29,6 +33,29 @@ pub struct SeriesTable {
     cells: CellSettings,
     /// The text of the latest key, kept for its memory.
     text: SeriesText,
+    rules: TableRules,
+    /// The names that rules change, or whose values they multiply or drop.
+    mapped: MappedNames,
+    redirects: Redirects,
+    /// The latest rejection by a rule.
+    rejection: Option<Rejection>,
+}
+
+/// The rules for the lines of a table.
+#[derive(Clone, Debug)]
+pub struct TableRules {
+    /// The rules.
+    pub rules: Arc<Rules>,
+    /// The protocol of all lines.
+    pub protocol: Protocol,
+    /// Maximum memory for the names that the rules change, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl TableRules {
+    fn none() -> Self {
+        Self { rules: Arc::default(), protocol: Protocol::default(), cache_bytes: 0 }
+    }
 }
 
 /// Number of series and of known lines whose cells and entries together take about half a megabyte.
@@ -37,16 +64,43 @@ const SMALL: usize = 8_192;
 #[derive(Debug)]
 struct TableEntry {
     hash: u64,
+    /// The hash for lines with this name and these tags: that of the series if such lines are recorded
+    /// in it, and another number if the rules are not known to leave them as they are. With two hashes,
+    /// lines of a table without rules pay nothing for this.
+    line_hash: u64,
     series: Arc<Series>,
+}
+
+impl TableEntry {
+    fn new(hash: u64, series: &Arc<Series>, is_direct: bool) -> Self {
+        let mut entry = Self { hash, line_hash: hash, series: Arc::clone(series) };
+        entry.set_direct(is_direct);
+        entry
+    }
+
+    fn set_direct(&mut self, is_direct: bool) {
+        self.line_hash = if is_direct { self.hash } else { !self.hash };
+    }
 }
 
 /// The place of the values of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesPlace {
-    /// The slot of the series, or of the overflow series that takes its place.
+    /// The slot of the series, or of the overflow series that takes its place. A slot without a cell if
+    /// rules multiply the values or drop the line.
     pub slot: SeriesSlot,
     /// Whether the slot belongs to the series itself.
     pub is_requested: bool,
+    /// Whether a rule rejects the line, which this table did not know:
+    /// [`SeriesTable::rejection`] is the reason.
+    pub is_rejected: bool,
+}
+
+impl SeriesPlace {
+    #[inline]
+    fn requested(slot: SeriesSlot) -> Self {
+        Self { slot, is_requested: true, is_rejected: false }
+    }
 }
 
 impl SeriesTable {
@@ -61,7 +115,18 @@ impl SeriesTable {
             tally: Box::default(),
             cells,
             text: SeriesText::default(),
+            rules: TableRules::none(),
+            mapped: MappedNames::new(0),
+            redirects: Redirects::default(),
+            rejection: None,
         }
+    }
+
+    /// Applies rules to all lines from now on.
+    #[must_use]
+    pub fn with_rules(mut self, rules: TableRules) -> Self {
+        self.set_rules(rules);
+        self
     }
 
     /// Applies other settings. Empties the line cache, because new tags of the agent may have
@@ -69,6 +134,18 @@ impl SeriesTable {
     pub fn reconfigure(&mut self, cells: CellSettings, line_cache: usize) {
         self.cells = cells;
         self.shapes = Shapes::new(line_cache);
+    }
+
+    /// Applies other rules from now on. Must be called after [`SeriesTable::reconfigure`], because the
+    /// slots of known lines are no longer valid, and new tags of the agent lead to other series. Samples
+    /// that are recorded stay where they are.
+    pub fn set_rules(&mut self, rules: TableRules) {
+        debug_assert!(self.shapes.is_empty(), "known lines may lead to removed slots");
+        self.mapped = MappedNames::new(rules.cache_bytes);
+        self.redirects = Redirects::default();
+        let is_direct = rules.rules.is_empty();
+        self.entries.iter_mut().flatten().for_each(|entry| entry.set_direct(is_direct));
+        self.rules = rules;
     }
 
     /// Adds a sample. Asks the registry only about a series that is not in this table. Returns the
@@ -83,11 +160,14 @@ impl SeriesTable {
         registry: &Registry,
     ) -> Option<SeriesSlot> {
         let place = self.locate(identity, registry);
-        self.record_in(place, value, weight, arrival_ns)
+        self.record_in(place, value, weight, arrival_ns);
+        // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
+        // which counts it, and which admits the series once there is room.
+        place.is_requested.then_some(place.slot)
     }
 
-    /// Adds a sample to the series that was located for it. Returns the slot of the series, or
-    /// `None` if the sample overflowed.
+    /// Adds a sample to the series that was located for it. Returns whether it was added, and not
+    /// dropped by a rule.
     #[inline]
     pub fn record_in(
         &mut self,
@@ -95,31 +175,29 @@ impl SeriesTable {
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
-    ) -> Option<SeriesSlot> {
-        let SeriesPlace { slot, is_requested } = place;
+    ) -> bool {
+        let SeriesPlace { slot, is_requested, .. } = place;
         if !is_requested && let SampleValue::Total { added, .. } = value {
             // The totals of several series are no total of the overflow series: count increments.
-            self.record_at(slot, &SampleValue::Counter(*added), weight, arrival_ns);
-            return None;
+            return self.record_at(slot, &SampleValue::Counter(*added), weight, arrival_ns);
         }
-        self.record_at(slot, value, weight, arrival_ns);
-        // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
-        // which counts it, and which admits the series once there is room.
-        is_requested.then_some(slot)
+        self.record_at(slot, value, weight, arrival_ns)
     }
 
-    /// Finds or adds a series. If it overflows, one sample is counted as overflowed.
+    /// Finds or adds a series, to which no rules apply. If it overflows, one sample is counted as
+    /// overflowed.
     #[must_use]
     pub fn locate(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
-        match find(&self.index, &self.entries, &identity.key()) {
-            Some(slot) => SeriesPlace { slot, is_requested: true },
+        match find(&self.index, &self.entries, &identity.key(), |entry| entry.hash) {
+            Some(slot) => SeriesPlace::requested(slot),
             None => self.insert(identity, registry),
         }
     }
 
     /// Finds or adds the series of a line with these sorted tags, for its first value;
     /// [`SeriesTable::record_in`] and [`SeriesTable::record_at`] add the values. If the series
-    /// overflows, the first value is counted as overflowed.
+    /// overflows, the first value is counted as overflowed. Rules apply to a line that this table does
+    /// not know.
     #[must_use]
     pub fn locate_message(
         &mut self,
@@ -128,17 +206,100 @@ impl SeriesTable {
         tags: &[impl TagText],
         registry: &Registry,
     ) -> SeriesPlace {
-        let Self { index, entries, text, .. } = self;
+        let Self { index, entries, text, mapped, .. } = self;
         let key = identifier.key_of_message(kind, name, tags, text);
-        if let Some(slot) = find(index, entries, &key) {
-            return SeriesPlace { slot, is_requested: true };
+        let known = find(index, entries, &key, |entry| entry.line_hash);
+        let known = known.or_else(|| mapped.find(&key));
+        if let Some(slot) = known {
+            return SeriesPlace::requested(slot);
         }
-        let (hash, text) = (key.hash, Cow::Owned(key.text.to_vec()));
-        let mut effective = Tags::new();
-        effective.extend(tags.iter().map(TagText::to_tag));
-        identifier.add_agent_tags(&mut effective);
-        let identity = Identity { hash, kind, name, tags: &effective, text };
-        self.insert(&identity, registry)
+        let (hash, text) = (key.hash, key.text.to_vec());
+        let mut sent = Tags::new();
+        sent.extend(tags.iter().map(TagText::to_tag));
+        let line = NewLine { hash, kind, name, text, tags: sent };
+        if self.rules.rules.is_empty() {
+            self.insert_line(line, identifier, registry)
+        } else {
+            self.apply_rules(&line, identifier, registry)
+        }
+    }
+
+    /// The reason why the latest line with [`SeriesPlace::is_rejected`] is rejected.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
+    }
+
+    /// Adds the series of a line to which no rules apply.
+    fn insert_line<'a>(
+        &mut self,
+        line: NewLine<'a>,
+        identifier: &'a Identifier,
+        registry: &Registry,
+    ) -> SeriesPlace {
+        let NewLine { hash, kind, name, text, mut tags } = line;
+        identifier.add_agent_tags(&mut tags);
+        self.insert(&Identity { hash, kind, name, tags: &tags, text: Cow::Owned(text) }, registry)
+    }
+
+    /// Applies the rules to a line, and remembers where it leads.
+    #[cold]
+    fn apply_rules(
+        &mut self,
+        line: &NewLine<'_>,
+        identifier: &Identifier,
+        registry: &Registry,
+    ) -> SeriesPlace {
+        let rules = Arc::clone(&self.rules.rules);
+        match rules.apply(self.rules.protocol, line.kind, line.name).verdict {
+            RuleVerdict::Change(change) => self.map(line, &change, identifier, registry),
+            RuleVerdict::Reject(rejection) => {
+                self.rejection = Some(rejection);
+                self.remember(line, DROPPED, registry);
+                SeriesPlace { slot: DROPPED, is_requested: true, is_rejected: true }
+            }
+        }
+    }
+
+    /// Finds or adds the series of a line that rules change.
+    fn map(
+        &mut self,
+        line: &NewLine<'_>,
+        change: &Change<'_>,
+        identifier: &Identifier,
+        registry: &Registry,
+    ) -> SeriesPlace {
+        let mut tags: Tags<'_> = line.tags.iter().map(TagText::to_tag).collect();
+        change.set_tags(&mut tags);
+        identifier.add_agent_tags(&mut tags);
+        let name = change.name.as_deref().unwrap_or(line.name);
+        let identity = identifier.identify(line.kind, name, &tags);
+        let found = find(&self.index, &self.entries, &identity.key(), |entry| entry.hash);
+        let place = found.map_or_else(|| self.insert(&identity, registry), SeriesPlace::requested);
+        if let Some(expire_after) = change.expire_after
+            && place.is_requested
+        {
+            self.tally.set_expiry(place.slot, expire_after);
+        }
+        let is_scaled = change.scale != 1.0;
+        let slot = match is_scaled {
+            true => self.redirects.slot_for(place.slot, change.scale),
+            false => place.slot,
+        };
+        if place.is_requested && !is_scaled && identity.key().is_same(&line.key()) {
+            if let Some(Some(entry)) = self.entries.get_mut(slot as usize) {
+                entry.set_direct(true);
+            }
+        } else if place.is_requested {
+            // A line that overflows is not remembered, because its series may find room later.
+            self.remember(line, slot, registry);
+        }
+        SeriesPlace { slot, ..place }
+    }
+
+    fn remember(&mut self, line: &NewLine<'_>, slot: SeriesSlot, registry: &Registry) {
+        let forgotten = self.mapped.insert(&line.key(), slot);
+        registry.count_forgotten_names(forgotten);
     }
 
     /// Adds a sample to a series of this table.
@@ -151,13 +312,28 @@ impl SeriesTable {
         value: &SampleValue<'_>,
         weight: f64,
         arrival_ns: u64,
-    ) {
-        self.tally.record(slot, value, weight, arrival_ns, &self.cells);
+    ) -> bool {
+        self.tally.record(slot, value, weight, arrival_ns, &self.cells)
+            || self.record_redirected(slot, value, weight, arrival_ns)
     }
 
-    /// The series of a slot, which must be taken.
+    /// Adds a sample whose slot has no cell. Returns `false` if a rule drops it.
+    #[cold]
+    fn record_redirected(
+        &mut self,
+        slot: SeriesSlot,
+        value: &SampleValue<'_>,
+        weight: f64,
+        arrival_ns: u64,
+    ) -> bool {
+        let Some(Redirect { slot, scale }) = self.redirects.get(slot) else { return false };
+        self.tally.record(slot, &value.scaled(scale), weight, arrival_ns, &self.cells)
+    }
+
+    /// The series of a slot; `None` for the slot of lines that rules drop.
     #[must_use]
     pub fn series(&self, slot: SeriesSlot) -> Option<&Arc<Series>> {
+        let slot = self.redirects.get(slot).map_or(slot, |redirect| redirect.slot);
         self.entry(slot).map(|entry| &entry.series)
     }
 
@@ -182,16 +358,17 @@ impl SeriesTable {
         self.shapes.finish_lookup(lookup, weight)
     }
 
-    /// Adds the sample of a known line with this number.
+    /// Adds the sample of a known line with this number. Returns `false` if a rule drops it.
     #[inline]
-    pub fn record_known(&mut self, known: KnownLine, number: f64, arrival_ns: u64) {
+    pub fn record_known(&mut self, known: KnownLine, number: f64, arrival_ns: u64) -> bool {
         let value = match known.meaning {
             NumberMeaning::Counter => SampleValue::Counter(number),
             NumberMeaning::Gauge => SampleValue::GaugeSet(number),
             NumberMeaning::Timer => SampleValue::Timer(number),
             NumberMeaning::Trace => SampleValue::Trace,
         };
-        self.tally.record(known.slot, &value, known.weight, arrival_ns, &self.cells);
+        self.tally.record(known.slot, &value, known.weight, arrival_ns, &self.cells)
+            || self.record_redirected(known.slot, &value, known.weight, arrival_ns)
     }
 
     /// Whether the line cache has room for any line.
@@ -246,8 +423,12 @@ impl SeriesTable {
             self.free.push(*slot);
         }
         // A shape must not outlive its slot, which the next new series takes.
-        let entries = &self.entries;
-        self.shapes.retain(|slot| entries[slot as usize].is_some());
+        let Self { entries, redirects, mapped, shapes, .. } = self;
+        let is_live = |slot| matches!(entries.get(slot as usize), Some(Some(_)));
+        redirects.retain(is_live);
+        let is_valid = |slot| is_live(slot) || slot == DROPPED || redirects.get(slot).is_some();
+        mapped.retain(is_valid);
+        shapes.retain(is_valid);
     }
 
     /// Adds a series, or the overflow series that the registry returns instead.
@@ -262,12 +443,13 @@ impl SeriesTable {
                     .is_some_and(|entry| entry.hash == hash && *entry.series == *series)
             });
             if let Some(slot) = known {
-                return SeriesPlace { slot: *slot, is_requested: false };
+                return SeriesPlace { is_requested: false, ..SeriesPlace::requested(*slot) };
             }
         }
-        let slot = self.insert_entry(TableEntry { hash, series: Arc::clone(&series) });
+        let is_direct = self.rules.rules.is_empty();
+        let slot = self.insert_entry(TableEntry::new(hash, &series, is_direct));
         self.tally.new_series.push(NewSeries { slot, id, series });
-        SeriesPlace { slot, is_requested: !overflowed }
+        SeriesPlace { is_requested: !overflowed, ..SeriesPlace::requested(slot) }
     }
 
     fn insert_entry(&mut self, entry: TableEntry) -> SeriesSlot {
@@ -295,15 +477,35 @@ impl SeriesTable {
     }
 }
 
+/// A line that a table does not know.
+struct NewLine<'a> {
+    hash: u64,
+    kind: MetricKind,
+    name: &'a str,
+    /// Name and tags with the agent's as one text.
+    text: Vec<u8>,
+    /// The tags of the message.
+    tags: Tags<'a>,
+}
+
+impl NewLine<'_> {
+    fn key(&self) -> SeriesKey<'_> {
+        SeriesKey { hash: self.hash, kind: self.kind, text: &self.text }
+    }
+}
+
+/// Finds the series with this key: among those in which lines with the same key are recorded, or among
+/// all, as `hash_of` says.
 #[inline]
 fn find(
     index: &IncrementalMap<SeriesSlot>,
     entries: &[Option<TableEntry>],
     key: &SeriesKey<'_>,
+    hash_of: impl Fn(&TableEntry) -> u64,
 ) -> Option<SeriesSlot> {
     let is_it = |slot: &SeriesSlot| {
         let entry = entries.get(*slot as usize).and_then(Option::as_ref);
-        entry.is_some_and(|entry| entry.hash == key.hash && key.matches(&entry.series))
+        entry.is_some_and(|entry| hash_of(entry) == key.hash && key.matches(&entry.series))
     };
     index.find(key.hash, is_it).copied()
 }

@@ -1,6 +1,8 @@
 //! The samples that one listener gathered in the open window.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::Series;
 
@@ -26,6 +28,8 @@ pub struct Tally {
     /// On the way back: slots whose series have expired. The listener frees them before it uses the
     /// tally again; at the next handover, the list confirms that to the aggregator.
     pub(super) expired: Vec<SeriesSlot>,
+    /// The series for which rules set a time of expiry in this window, and the longest time.
+    pub(super) expiries: HashMap<SeriesSlot, Duration>,
 }
 
 /// A series that was added to a listener's table.
@@ -47,8 +51,9 @@ impl Tally {
         }
     }
 
-    /// Adds a sample. The slot must exist: see [`Tally::grow`].
+    /// Adds a sample, if the slot has a cell: see [`Tally::grow`]. Returns whether it has.
     #[inline]
+    #[must_use]
     pub fn record(
         &mut self,
         slot: SeriesSlot,
@@ -56,13 +61,20 @@ impl Tally {
         weight: f64,
         arrival_ns: u64,
         settings: &CellSettings,
-    ) {
-        let cell = &mut self.cells[slot as usize];
+    ) -> bool {
+        let Some(cell) = self.cells.get_mut(slot as usize) else { return false };
         // A cell is empty only until its first sample, so each slot is listed once.
         if matches!(cell, Cell::Empty) {
             self.touched.push(slot);
         }
         cell.record(value, weight, arrival_ns, settings);
+        true
+    }
+
+    /// Sets the time after which the series in a slot expires, unless a longer one is set.
+    pub(super) fn set_expiry(&mut self, slot: SeriesSlot, after: Duration) {
+        let longest = self.expiries.entry(slot).or_insert(after);
+        *longest = (*longest).max(after);
     }
 
     /// Prefetches the cell of a slot.
@@ -100,8 +112,9 @@ mod tests {
         tally.grow(3);
         assert!(tally.is_empty());
         for slot in [2, 0, 2] {
-            tally.record(slot, &SampleValue::Counter(1.0), 1.0, 0, &settings);
+            assert!(tally.record(slot, &SampleValue::Counter(1.0), 1.0, 0, &settings));
         }
+        assert!(!tally.record(3, &SampleValue::Counter(1.0), 1.0, 0, &settings), "no cell");
         assert!(!tally.is_empty());
         let mut drained = Vec::new();
         tally.drain(|slot, cell| drained.push((slot, cell.samples())));

@@ -15,12 +15,15 @@ use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
-use crate::aggregator::table::SeriesTable;
+use crate::aggregator::table::{SeriesTable, TableRules};
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
-use crate::protocol::{MessageLimits, Rejection, Sample, SampleValue, Tags, json, lines, statsd};
+use crate::protocol::{
+    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, json, lines, statsd,
+};
+use crate::rules::Rules;
 use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
 
@@ -46,6 +49,21 @@ pub struct RecorderContext {
     pub cells: CellSettings,
     /// Maximum size of the line cache of each listener, in bytes.
     pub line_cache: usize,
+    /// The rules for names.
+    pub rules: Arc<Rules>,
+    /// Maximum memory of each listener for names that the rules change, in bytes.
+    pub rule_cache: usize,
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Recording {
+    /// It was recorded.
+    Aggregated,
+    /// A rule dropped it, like an earlier sample of the same series.
+    Dropped,
+    /// A rule dropped it, and is the first to drop a sample of this series.
+    Rejected(Rejection),
 }
 
 /// New settings for a running listener.
@@ -146,7 +164,8 @@ impl Recorder {
         stats: Arc<ListenerStats>,
         handover: ListenerEnd,
     ) -> Self {
-        let table = SeriesTable::new(context.cells.clone(), context.line_cache);
+        let table = SeriesTable::new(context.cells.clone(), context.line_cache)
+            .with_rules(context.table_rules(protocol));
         let (_, updates) = bounded(0);
         Self {
             context,
@@ -270,8 +289,8 @@ impl Recorder {
     #[inline(never)]
     fn show_in_taps(&mut self, bytes: &[u8], sender: &impl Origin) {
         let Self { context, protocol, stats, tap, .. } = self;
-        let (identifier, limits) = (&context.identifier, &context.limits);
-        let decoding = DecodeContext { protocol: *protocol, identifier, limits };
+        let (identifier, limits, rules) = (&context.identifier, &context.limits, &*context.rules);
+        let decoding = DecodeContext { protocol: *protocol, identifier, limits, rules };
         tap.show_samples(&decoding, bytes, sender, stats.label());
     }
 
@@ -323,8 +342,11 @@ impl Recorder {
     /// Records the number of a known line.
     #[inline]
     fn record_number(&mut self, known: KnownLine, number: f64) {
-        self.table.record_known(known, number, self.arrival_ns);
-        self.counts.aggregated += 1;
+        if self.table.record_known(known, number, self.arrival_ns) {
+            self.counts.aggregated += 1;
+        } else {
+            self.counts.count_dropped();
+        }
     }
 
     /// Records a line that is not known, or a known one with several numbers.
@@ -366,8 +388,15 @@ impl Recorder {
         match json::decode_line(line.split.line, &context.limits, &mut tags) {
             Ok(JsonMessage { name, value, weight, places }) => {
                 let message = (&*name, &value, weight);
-                let known = context.record_message(table, message, &tags, *arrival_ns);
-                counts.aggregated += 1;
+                let (recording, known) = context.record_message(table, message, &tags, *arrival_ns);
+                match recording {
+                    Recording::Aggregated => counts.aggregated += 1,
+                    Recording::Dropped => counts.count_dropped(),
+                    Recording::Rejected(rejection) => {
+                        let rejection = rejection.shifted_by(line.at());
+                        context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
+                    }
+                }
                 // The split was only a guess.
                 known.filter(|_| line.split.is_at(&places))
             }
@@ -408,18 +437,23 @@ impl Recorder {
     fn record_array(&mut self, array: &[u8], sender: &impl Origin) {
         let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
         json::decode(array, &context.limits, &mut |message| match message {
-            Ok(sample) => {
-                context.record(table, &sample, *arrival_ns);
-                counts.aggregated += 1;
-            }
+            Ok(sample) => match context.record(table, &sample, *arrival_ns) {
+                Recording::Aggregated => counts.aggregated += 1,
+                Recording::Dropped => counts.count_dropped(),
+                Recording::Rejected(rejection) => {
+                    context.reject(rejection, array, sender, stats, counts, tap);
+                }
+            },
             Err(rejection) => context.reject(rejection, array, sender, stats, counts, tap),
         });
     }
 
-    /// Whether a message was rejected since the last [`Recorder::publish`].
+    /// Whether a message was rejected since the last [`Recorder::publish`], for another reason than a
+    /// rule, which is no mistake of its sender.
     #[must_use]
     pub fn rejected_in_batch(&self) -> bool {
-        self.counts.rejected.iter().any(|count| *count > 0)
+        let rejected: u64 = self.counts.rejected.iter().sum();
+        rejected > self.counts.rejected[RejectReason::Rule as usize]
     }
 
     /// The numbers of messages received and rejected since the last [`Recorder::publish`], without
@@ -450,6 +484,7 @@ impl Recorder {
         if let Some(update) = self.updates.try_iter().last() {
             self.context = update.context.clone();
             self.table.reconfigure(self.context.cells.clone(), self.context.line_cache);
+            self.table.set_rules(self.context.table_rules(self.protocol));
             self.applied = Some(update);
         }
     }
@@ -485,29 +520,46 @@ impl<S: Origin> RejectedLine<'_, S> {
 }
 
 impl RecorderContext {
-    /// Records a sample. Returns the properties of its line, if such lines can be cached.
+    /// Records a sample.
     pub fn record(
         &self,
         table: &mut SeriesTable,
         sample: &Sample<'_>,
         arrival_ns: u64,
-    ) -> Option<KnownLine> {
+    ) -> Recording {
         let Sample { name, value, weight, tags } = sample;
-        self.record_message(table, (name, value, *weight), tags, arrival_ns)
+        self.record_message(table, (name, value, *weight), tags, arrival_ns).0
     }
 
-    /// Records a name, value and weight like [`RecorderContext::record`].
+    /// The rules for the table of a listener with this protocol.
+    #[must_use]
+    pub fn table_rules(&self, protocol: Protocol) -> TableRules {
+        TableRules { rules: Arc::clone(&self.rules), protocol, cache_bytes: self.rule_cache }
+    }
+
+    /// Records a name, value and weight like [`RecorderContext::record`]. Also returns the properties of
+    /// the line, if such lines can be cached.
     fn record_message(
         &self,
         table: &mut SeriesTable,
         (name, value, weight): (&str, &SampleValue<'_>, f64),
         tags: &Tags<'_>,
         arrival_ns: u64,
-    ) -> Option<KnownLine> {
+    ) -> (Recording, Option<KnownLine>) {
         let series = (value.kind(), name);
         let place = table.locate_message(&self.identifier, series, tags, &self.registry);
-        let slot = table.record_in(place, value, weight, arrival_ns)?;
-        Some(KnownLine { slot, meaning: NumberMeaning::of(value)?, weight })
+        let recording = if table.record_in(place, value, weight, arrival_ns) {
+            Recording::Aggregated
+        } else {
+            // The first line of a series is reported in full, and the next ones are only counted.
+            let rejection = table.rejection().filter(|_| place.is_rejected);
+            rejection.map_or(Recording::Dropped, Recording::Rejected)
+        };
+        let known = |meaning| KnownLine { slot: place.slot, meaning, weight };
+        // A line that overflows is not cached: each sample has to ask the registry, which counts it,
+        // and which admits the series once there is room.
+        let meaning = NumberMeaning::of(value).filter(|_| place.is_requested);
+        (recording, meaning.map(known))
     }
 
     /// Counts and logs a rejection. Its offset refers to `bytes`.
@@ -521,7 +573,8 @@ impl RecorderContext {
         tap: &mut ListenerTap,
     ) {
         counts.rejected[rejection.reason as usize] += 1;
-        if tap.is_on() {
+        // A rule rejects most lines without coming here, so the tap applies the rules itself.
+        if tap.is_on() && rejection.reason != RejectReason::Rule {
             tap.rejected(rejection, bytes, sender, stats.label());
         }
         self.rejected.add(rejection, bytes, sender, stats.label());
@@ -530,11 +583,12 @@ impl RecorderContext {
 
 #[cfg(test)]
 mod tests {
+    use basics::units::ByteSize;
     use proptest::prelude::*;
 
     use super::*;
     use crate::aggregator::AggregationConfig;
-    use crate::testing::recorder::agrees;
+    use crate::testing::recorder::{COMPARED_RULES, agrees, agrees_with_rules};
 
     /// Lines that are easily mistaken for one another.
     fn json_line() -> impl Strategy<Value = String> {
@@ -645,7 +699,42 @@ mod tests {
         agrees(Protocol::Statsd, &[lines.clone(), lines], &config);
     }
 
+    /// Names to which the rules of the comparison apply, or not, and which they make.
+    const NAMES: [&str; 12] =
+        ["m", "n", "b", "a.x", "a.y", "x.drop.y", "drop", "d", "y", "xy", "q7", "m.x"];
+
+    fn agree_with_rules(protocol: Protocol, lines: &[(String, usize)], rule_cache: u64) {
+        let quoted = |name: &str| match protocol {
+            Protocol::Json => format!("\"metric_name\":\"{name}\""),
+            Protocol::Statsd => name.to_owned(),
+        };
+        let named =
+            |(line, name): &(String, usize)| line.replacen(&quoted("m"), &quoted(NAMES[*name]), 1);
+        let lines: Vec<String> = lines.iter().map(named).collect();
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let rule_cache = ByteSize::from_bytes(rule_cache);
+        let config = AggregationConfig { rule_cache, ..AggregationConfig::default() };
+        let again = lines.iter().rev().copied().collect();
+        let windows = [lines.clone(), again, vec![], lines];
+        agrees_with_rules(protocol, &windows, &config, &COMPARED_RULES);
+    }
+
+    fn named<L: Strategy<Value = String>>(line: L) -> impl Strategy<Value = Vec<(String, usize)>> {
+        prop::collection::vec((line, 0..NAMES.len()), 1..60)
+    }
+
     proptest! {
+        #[test]
+        fn with_rules_the_totals_are_those_of_mapping_every_sample(
+            json in named(json_line()),
+            statsd in named(statsd_line()),
+            // Room for no name, for few names, and for all.
+            rule_cache in prop::sample::select(vec![1, 300, 1 << 20]),
+        ) {
+            agree_with_rules(Protocol::Json, &json, rule_cache);
+            agree_with_rules(Protocol::Statsd, &statsd, rule_cache);
+        }
+
         #[test]
         fn a_cached_json_line_keeps_its_meaning(
             lines in prop::collection::vec(json_line(), 1..60),

@@ -99,8 +99,10 @@ impl RejectedLog {
         if !throttle.may_keep(now) {
             return;
         }
+        // What a rule drops is no mistake of a sender that an operator could correct.
+        let is_mistake = rejection.reason != RejectReason::Rule;
         let unlogged: Option<u64> =
-            throttle.may_log(now).then(|| std::mem::take(&mut throttle.unlogged));
+            (is_mistake && throttle.may_log(now)).then(|| std::mem::take(&mut throttle.unlogged));
         let message = RejectedMessage {
             time: SystemTime::now(),
             listener: listener.to_owned(),

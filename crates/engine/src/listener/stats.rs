@@ -38,6 +38,12 @@ impl ListenerCounts {
         self.aggregated + self.rejected.iter().sum::<u64>()
     }
 
+    /// Counts a sample that a rule drops.
+    #[inline]
+    pub fn count_dropped(&mut self) {
+        self.rejected[RejectReason::Rule as usize] += 1;
+    }
+
     /// The rejections by reason, without reasons that did not occur.
     #[must_use]
     pub fn rejected_by_reason(&self) -> BTreeMap<&'static str, u64> {

@@ -42,8 +42,11 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
                 Ok(value) => {
                     let weight = run.weight();
                     let place = self.place(&line.name, line.tags, value.kind(), &mut places);
-                    self.table.record_at(place.slot, &value, weight, self.arrival_ns);
-                    self.counts.aggregated += 1;
+                    if self.table.record_at(place.slot, &value, weight, self.arrival_ns) {
+                        self.counts.aggregated += 1;
+                    } else {
+                        self.dropped(place);
+                    }
                     self.learn(place, &value, weight);
                 }
                 Err(rejection) => self.rejected(rejection),
@@ -68,8 +71,11 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
         run.for_each_value(|value| match value {
             Ok(value) => {
-                self.table.record_at(known.slot, &value, known.weight, self.arrival_ns);
-                self.counts.aggregated += 1;
+                if self.table.record_at(known.slot, &value, known.weight, self.arrival_ns) {
+                    self.counts.aggregated += 1;
+                } else {
+                    self.counts.count_dropped();
+                }
             }
             Err(rejection) => self.rejected.add(self.context, rejection, self.counts),
         });
@@ -90,8 +96,19 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         }
         let RecorderContext { identifier, registry, .. } = self.context;
         let place = self.table.locate_message(identifier, (kind, name), tags, registry);
-        places.push(PlaceOfKind { kind, place, values: 1 });
+        // Only the first value of a line is reported in full if a rule rejects it.
+        let next = SeriesPlace { is_rejected: false, ..place };
+        places.push(PlaceOfKind { kind, place: next, values: 1 });
         place
+    }
+
+    /// Counts a value that a rule drops.
+    #[cold]
+    fn dropped(&mut self, place: SeriesPlace) {
+        match self.table.rejection().filter(|_| place.is_rejected) {
+            Some(rejection) => self.rejected(rejection),
+            None => self.counts.count_dropped(),
+        }
     }
 
     /// Counts the values after the first one, which the lookup has counted.

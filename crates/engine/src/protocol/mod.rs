@@ -81,6 +81,23 @@ impl SampleValue<'_> {
         }
     }
 
+    /// The value multiplied by a finite factor, rounded to the nearest number, and finite. Members of sets
+    /// and occurrences stay.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        let scaled = |number: f64| (number * factor).clamp(f64::MIN, f64::MAX);
+        match self {
+            Self::Counter(number) => Self::Counter(scaled(*number)),
+            Self::Total { added, total } => {
+                Self::Total { added: scaled(*added), total: scaled(*total) }
+            }
+            Self::GaugeSet(number) => Self::GaugeSet(scaled(*number)),
+            Self::GaugeAdd(number) => Self::GaugeAdd(scaled(*number)),
+            Self::Timer(number) => Self::Timer(scaled(*number)),
+            Self::Set(_) | Self::Trace => self.clone(),
+        }
+    }
+
     /// Its effect on the series, in one word.
     #[must_use]
     pub const fn means(&self) -> &'static str {
@@ -359,6 +376,21 @@ mod tests {
         for rate in [0.0, -0.0, -0.5, 1.000_1, 5e-324, f64::NAN, f64::INFINITY] {
             assert_eq!(weight_at(rate), None, "{rate}");
         }
+    }
+
+    #[test]
+    fn a_scaled_value_stays_finite() {
+        for (value, scaled) in [
+            (SampleValue::Counter(3.0), SampleValue::Counter(1.5)),
+            (SampleValue::GaugeSet(-3.0), SampleValue::GaugeSet(-1.5)),
+            (SampleValue::GaugeAdd(1.0), SampleValue::GaugeAdd(0.5)),
+            (SampleValue::Timer(1.0), SampleValue::Timer(0.5)),
+            (SampleValue::Set("5".into()), SampleValue::Set("5".into())),
+            (SampleValue::Trace, SampleValue::Trace),
+        ] {
+            assert_eq!(value.scaled(0.5), scaled);
+        }
+        assert_eq!(SampleValue::Timer(-1e308).scaled(1e308), SampleValue::Timer(f64::MIN));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use model::MetricKind;
 use super::index::RuleNumber;
 use super::rule::{Rule, is_scalable};
 use super::template::Template;
-use crate::protocol::Rejection;
+use crate::protocol::{Rejection, Tags};
 
 /// Maximum length of a name or a tag value that a template makes, in bytes: that of the longest datagram.
 const RESULT_BYTES_MAX: usize = 65_535;
@@ -56,10 +56,25 @@ pub struct Change<'r> {
 impl Change<'_> {
     pub(super) const NONE: Self =
         Self { name: None, tags: Vec::new(), scale: 1.0, expire_after: None };
+
+    /// Sets and removes tags in a sorted list, which stays sorted.
+    pub fn set_tags<'a>(&'a self, tags: &mut Tags<'a>) {
+        for (key, value) in &self.tags {
+            let found = tags.binary_search_by(|(other, _)| (**other).cmp(key));
+            match (found, value.is_empty()) {
+                (Ok(index), true) => drop(tags.remove(index)),
+                (Ok(index), false) => tags[index].1 = value.as_str().into(),
+                (Err(_), true) => {}
+                (Err(index), false) => {
+                    tags.insert(index, (Cow::Borrowed(*key), value.as_str().into()));
+                }
+            }
+        }
+    }
 }
 
 impl Rule {
-    /// Applies the rule after those that have made `change` of the name.
+    /// Applies the rule to the result of the previous ones, `change`.
     ///
     /// # Errors
     /// When it drops the sample, or a result is no name. The error is the expected input.

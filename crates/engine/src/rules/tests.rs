@@ -101,6 +101,56 @@ fn the_first_rule_in_the_file_that_matches_is_the_last() {
 }
 
 #[test]
+fn a_glob_that_fails_late_leaves_no_trace() {
+    let rules = rules(
+        "rules:
+- { match: \"*.skip.*\", name: one, tags: { system: $1, part: $2 } }
+- { match: web.api.*, name: two, tags: { part: $1 } }
+- { match: back.*.end, name: general, tags: { middle: \"${1}_x\" } }
+- { match: back.here.stop, name: special }
+- { match: long.*.*.*.*.*.*.*.*.*.*.*.*, name: long, tags: { tenth: \"${10}\", last: $12 } }
+",
+    );
+    for (name, expected) in [
+        ("any.skip.end", "one part=end system=any @2"),
+        ("web.api.login", "two part=login @3"),
+        ("back.here.end", "general middle=here_x @4"),
+        ("back.here.stop", "special @5"),
+        ("long.1.2.3.4.5.6.7.8.9.10.11.", "long last= tenth=10 @6"),
+        ("long.1.2.3.4.5.6.7.8.9.10.11", "long.1.2.3.4.5.6.7.8.9.10.11"),
+    ] {
+        assert_eq!(result(&rules, name), expected);
+    }
+}
+
+#[test]
+fn rules_can_do_what_graphite_templates_do() {
+    for (rule, name, expected) in [
+        ("match: \"*.*\", name: $1, tags: { host: $2 }", "cpu.a1", "cpu host=a1 @2"),
+        (
+            "match: \"*.*.*.*.*\", name: $4, tags: { host: $1.$2.$3, zone: $5 }",
+            "a1.example.org.cpu.eu",
+            "cpu host=a1.example.org zone=eu @2",
+        ),
+        (
+            "match: \"*.*.*.**\", name: $4, tags: { env: $1, zone: $2, host: $3 }",
+            "prod.eu.a1.cpu.load",
+            "cpu.load env=prod host=a1 zone=eu @2",
+        ),
+        (
+            "match: \"*.*.*.**\", name: $4, tags: { zone: $2 }",
+            "x.eu.y.cpu.load",
+            "cpu.load zone=eu @2",
+        ),
+        ("match: \"*.**\", name: $1", "cpu", "cpu @2"),
+        ("match: hosts.*.**, name: $2_total", "miss.hosts.a1.load", "miss.hosts.a1.load"),
+    ] {
+        let rules = rules(&format!("rules:\n- {{ {rule} }}\n"));
+        assert_eq!(result(&rules, name), expected, "{rule}");
+    }
+}
+
+#[test]
 fn after_a_rule_that_continues_the_next_ones_see_its_name() {
     let rules = rules(
         "rules:

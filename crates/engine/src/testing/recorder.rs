@@ -1,9 +1,11 @@
 //! Compares the recorder, with its line cache, to decoding every line.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use basics::units::ByteSize;
 use model::{Point, SetSeed, Snapshot, Window};
+use yaml::{Source, Spanned};
 
 use crate::aggregator::AggregationConfig;
 use crate::aggregator::cell::CellSettings;
@@ -15,7 +17,10 @@ use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
 use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use crate::listener::stats::{ListenerCounts, ListenerStats};
-use crate::protocol::{MessageLimits, Rejection, Sample, json, statsd};
+use crate::protocol::{
+    MessageLimits, Rejection, Sample, TagText, Tags, json, normalize_tags, statsd,
+};
+use crate::rules::{RuleSection, RuleVerdict, Rules};
 use crate::wake::Waker;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -35,6 +40,43 @@ pub fn check(input: &[u8]) {
     // The empty window lets series expire.
     let windows = [twice, some, vec![], all.clone(), all];
     agrees(protocol, &windows, &low_limits());
+    agrees_with_rules(protocol, &windows, &low_limits(), &COMPARED_RULES);
+    // Without memory for names, the rules apply to each line that is decoded.
+    let forgetful = AggregationConfig { rule_cache: ByteSize::from_bytes(1), ..low_limits() };
+    agrees_with_rules(protocol, &windows, &forgetful, &COMPARED_RULES);
+}
+
+/// Rules that change the short names which a fuzzer finds first, merge series, drop and scale.
+pub static COMPARED_RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+    rules(
+        "rules:
+- { match: a.*, name: b, tags: { part: $1 } }
+- { match_regex: '^([a-z])([0-9])$', name: $1, tags: { digit: $2, env: rule } }
+- { match: m.**, types: [counter, timer], name: n, scale: 0.25, tags: { k: '' }, continue: true }
+- { match: n, name: b, scale: 3 }
+- { match: m, protocol: statsd, types: [gauge], scale: -2 }
+- { match: m, types: [timer, set], name: m.x }
+- { match: '*.drop.**', drop: true }
+- { match: d, drop: true }
+- { match_regex: '^(x)?y', name: $1 }
+",
+    )
+});
+
+/// The `rules` section of this text.
+///
+/// # Panics
+/// When it is invalid.
+#[must_use]
+pub fn rules(yaml: &str) -> Arc<Rules> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        rules: Vec<Spanned<RuleSection>>,
+    }
+    let source = Source::new("rules", yaml).with_literal_section("rules");
+    let file: Result<File, _> = yaml::parse(&source, &|_| None);
+    let compiled = file.and_then(|file| Rules::compile(&file.rules, &source));
+    Arc::new(compiled.unwrap_or_else(|errors| panic!("{errors}")))
 }
 
 /// `j` selects JSON, `s` selects statsd; every other byte selects one of them.
@@ -45,9 +87,20 @@ pub fn protocol_of(byte: u8) -> Protocol {
 
 /// Panics if the recorder's result for these windows of datagrams differs from decoding every line.
 pub fn agrees(protocol: Protocol, windows: &[Vec<&[u8]>], config: &AggregationConfig) {
-    let expected = decoded(protocol, windows, config);
+    agrees_with_rules(protocol, windows, config, &Arc::default());
+}
+
+/// Panics if the recorder's result under these rules differs from decoding every line and applying the
+/// rules to every sample.
+pub fn agrees_with_rules(
+    protocol: Protocol,
+    windows: &[Vec<&[u8]>],
+    config: &AggregationConfig,
+    rules: &Arc<Rules>,
+) {
+    let expected = decoded(protocol, windows, config, rules);
     for lines_wait in [false, true] {
-        assert_same(recorded(protocol, windows, config, lines_wait), &expected);
+        assert_same(recorded(protocol, windows, config, rules, lines_wait), &expected);
     }
 }
 
@@ -86,7 +139,7 @@ fn low_limits() -> AggregationConfig {
     AggregationConfig {
         max_series: 12,
         max_series_per_metric: 4,
-        line_cache: Some(basics::units::ByteSize::from_bytes(17_000)),
+        line_cache: Some(ByteSize::from_bytes(17_000)),
         expire_after: basics::units::Span::from_secs(10),
         ..AggregationConfig::default()
     }
@@ -97,7 +150,7 @@ fn cells(config: &AggregationConfig) -> CellSettings {
     config.cells(Some(SetSeed::from_text("")))
 }
 
-fn context(config: &AggregationConfig) -> RecorderContext {
+fn context(config: &AggregationConfig, rules: &Arc<Rules>) -> RecorderContext {
     let agent =
         AgentConfig { tags: [("env".to_owned(), "stage".into())].into(), ..AgentConfig::default() };
     let identifier = Arc::new(Identifier::new(&agent));
@@ -109,6 +162,8 @@ fn context(config: &AggregationConfig) -> RecorderContext {
         limits: MessageLimits { max_tags: 12, max_values: 12 },
         cells: cells(config),
         line_cache: config.line_cache_bytes(),
+        rules: Arc::clone(rules),
+        rule_cache: config.rule_cache.get() as usize,
     }
 }
 
@@ -124,9 +179,10 @@ fn recorded(
     protocol: Protocol,
     windows: &[Vec<&[u8]>],
     config: &AggregationConfig,
+    rules: &Arc<Rules>,
     lines_wait: bool,
 ) -> RecordedWindows {
-    let context = context(config);
+    let context = context(config, rules);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut aggregator = AggregatorEnd::new();
     let waker = Waker::new().unwrap_or_else(|error| panic!("no waker: {error}"));
@@ -153,14 +209,15 @@ fn recorded(
     (snapshots, stats.counts(), registry.overflowed_samples())
 }
 
-/// The result of decoding every line and recording its samples.
+/// The result of decoding every line, applying the rules to each of its samples, and recording these.
 #[must_use]
 pub fn decoded(
     protocol: Protocol,
     windows: &[Vec<&[u8]>],
     config: &AggregationConfig,
+    rules: &Arc<Rules>,
 ) -> RecordedWindows {
-    let context = context(config);
+    let context = context(config, rules);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut table = SeriesTable::new(cells(config), 0);
     // A listener alternates between two tallies: it fills one while the aggregator has the other.
@@ -186,10 +243,25 @@ fn record_all<'a>(
     counts: &mut ListenerCounts,
 ) {
     let mut each = |message: Result<Sample<'a>, Rejection>| match message {
-        Ok(Sample { name, value, weight, mut tags }) => {
+        Ok(Sample { name, value, weight, tags: sent }) => {
+            let outcome = context.rules.apply(protocol, value.kind(), &name);
+            let change = match &outcome.verdict {
+                RuleVerdict::Change(change) => change,
+                RuleVerdict::Reject(rejection) => {
+                    counts.rejected[rejection.reason as usize] += 1;
+                    return;
+                }
+            };
+            let name = change.name.as_deref().unwrap_or(&name);
+            let mut tags: Tags<'_> = sent.iter().map(TagText::to_tag).collect();
+            for (key, text) in &change.tags {
+                tags.retain(|(other, _)| other != key);
+                tags.push(((*key).into(), text.as_str().into()));
+            }
+            normalize_tags(&mut tags);
             context.identifier.add_agent_tags(&mut tags);
-            let identity = context.identifier.identify(value.kind(), &name, &tags);
-            table.record(&identity, &value, weight, 0, &context.registry);
+            let identity = context.identifier.identify(value.kind(), name, &tags);
+            table.record(&identity, &value.scaled(change.scale), weight, 0, &context.registry);
             counts.aggregated += 1;
         }
         Err(rejection) => counts.rejected[rejection.reason as usize] += 1,

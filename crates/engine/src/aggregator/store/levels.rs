@@ -31,7 +31,7 @@ impl Store {
     /// room. Called before the first merge.
     pub fn restore_levels(&mut self, levels: &[GaugeLevel], interval: Duration) -> usize {
         // Idle windows count back from here. Bounded, so that the numbers still fit for a century.
-        let longest = self.expire_after_windows.min(u64::from(u32::MAX / 2));
+        let longest = self.expiry_times.windows(0).min(u64::from(u32::MAX / 2));
         self.window += longest;
         let interval_ms = (interval.as_millis() as u64).max(1);
         let mut left_out = 0;
@@ -61,6 +61,7 @@ impl Store {
             first_window: (*window - idle) as u32,
             last_window: (*window - idle) as u32,
             metric,
+            expiry: 0,
         });
         true
     }

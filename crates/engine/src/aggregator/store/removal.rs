@@ -8,7 +8,7 @@ impl Store {
     /// [`Store::expire`], called while all cells are empty: every sample received so far is in a
     /// snapshot. A later sample begins a new series.
     pub fn remove(&mut self, filter: &SeriesFilter) -> usize {
-        let removed = self.remove_all(|live| filter.selects(&live.series), |_, _| {});
+        let removed = self.remove_all(|_, live| filter.selects(&live.series), |_, _| {});
         self.registry.count_removed(removed as u64);
         removed
     }

@@ -123,3 +123,94 @@ fn a_line_that_was_learned_is_known_as_long_as_the_settings_stay() {
     let Some((0, Cell::Counter { sum, .. })) = bench.cells().pop() else { panic!("a counter") };
     assert_eq!(sum.value(), 42.0);
 }
+
+/// A bench whose lines these rules change.
+fn ruled(rules: &str) -> Bench {
+    let mut bench = bench(100);
+    bench.table.set_rules(table_rules(rules));
+    bench
+}
+
+fn table_rules(rules: &str) -> TableRules {
+    let rules = crate::testing::recorder::rules(&format!("rules:\n{rules}"));
+    TableRules { rules, protocol: Protocol::Statsd, cache_bytes: 1 << 20 }
+}
+
+impl Bench {
+    /// Records a line without tags, and returns its place and whether it was recorded.
+    fn line(&mut self, name: &str, value: &SampleValue<'_>) -> (SeriesPlace, bool) {
+        let Self { identifier, registry, table } = self;
+        let no_tags: &[crate::protocol::TextTag<'_>] = &[];
+        let place = table.locate_message(identifier, (value.kind(), name), no_tags, registry);
+        (place, table.record_in(place, value, 1.0, 0))
+    }
+
+    fn name_of(&self, place: SeriesPlace) -> &str {
+        self.table.series(place.slot).map_or("", |series| series.name())
+    }
+}
+
+#[test]
+fn names_that_rules_make_the_same_share_a_cell() {
+    let mut bench = ruled("- { match: a.*, name: b }\n- { match: b, name: c }\n");
+    let places = ["a.x", "a.y", "a.x", "b", "b", "c"].map(|name| {
+        let (place, is_recorded) = bench.line(name, &SampleValue::Trace);
+        assert!(is_recorded);
+        (bench.name_of(place).to_owned(), place.slot)
+    });
+    let [first, .., last] = &places;
+    assert_eq!(places[..3], [(); 3].map(|()| first.clone()), "one series");
+    assert_eq!((&*first.0, &*last.0), ("b", "c"));
+    assert_eq!(places[3..], [(); 3].map(|()| last.clone()), "the sent name `b` leads elsewhere");
+    let samples: Vec<_> = bench.cells().iter().map(|(_, cell)| cell.samples()).collect();
+    assert_eq!(samples, [3, 3]);
+}
+
+#[test]
+fn only_the_first_dropped_line_of_a_series_is_new() {
+    let mut bench = ruled("- { match: a.*, drop: true }\n");
+    let rejected = ["a.x", "a.x", "a.y", "a.y"].map(|name| {
+        let (place, is_recorded) = bench.line(name, &SampleValue::Trace);
+        assert!(!is_recorded && bench.table.series(place.slot).is_none());
+        place.is_rejected
+    });
+    assert_eq!(rejected, [true, false, true, false]);
+    assert_eq!(bench.table.series_count(), 0);
+}
+
+#[test]
+fn other_rules_lead_known_names_elsewhere() {
+    let mut bench = ruled("- { match: a, name: b, scale: 2 }\n");
+    let value = SampleValue::Counter(1.0);
+    let mut names = Vec::new();
+    for rules in ["", "- { match: a, name: c }\n", "- { match: x }\n"] {
+        let (place, _) = bench.line("a", &value);
+        names.push(bench.name_of(place).to_owned());
+        bench.table.reconfigure(AggregationConfig::default().cells(None), 1 << 20);
+        match rules {
+            "" => bench.table.set_rules(TableRules::none()),
+            rules => bench.table.set_rules(table_rules(rules)),
+        }
+    }
+    let (place, _) = bench.line("a", &value);
+    names.push(bench.name_of(place).to_owned());
+    assert_eq!(names, ["b", "a", "c", "a"]);
+    let sums: Vec<_> = bench.cells().iter().map(|(_, cell)| cell.samples()).collect();
+    assert_eq!(sums, [1, 2, 1], "the samples of each series stay in its cell");
+}
+
+#[test]
+fn a_slot_that_multiplies_ends_with_the_series() {
+    let mut bench = ruled("- { match: \"a.*\", name: b, scale: 2 }\n");
+    let (place, _) = bench.line("a.x", &SampleValue::Counter(1.0));
+    assert!(bench.table.redirects.get(place.slot).is_some());
+    let slot = bench.table.redirects.get(place.slot).unwrap().slot;
+    let _filled = bench.table.replace_tally(Box::default());
+    let mut back = Box::<Tally>::default();
+    back.expired.push(slot);
+    let _empty = bench.table.replace_tally(back);
+    assert_eq!(bench.table.redirects.get(place.slot), None);
+    let (again, is_recorded) = bench.line("a.y", &SampleValue::Counter(1.0));
+    assert!(is_recorded);
+    assert_eq!(bench.name_of(again), "b");
+}

@@ -87,6 +87,8 @@ impl Bench {
             limits: MessageLimits { max_tags: 4, max_values: 4 },
             cells: config.cells(None),
             line_cache: 0,
+            rules: Arc::default(),
+            rule_cache: 0,
         };
         let windows = Windows::default();
         let store = Store::new(config, TEN, Arc::clone(&registry));

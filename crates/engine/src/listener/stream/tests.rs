@@ -52,6 +52,8 @@ impl Bench {
             limits: MessageLimits::default(),
             cells: aggregation.cells(None),
             line_cache: 1 << 20,
+            rules: Arc::default(),
+            rule_cache: 0,
         };
         let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().unwrap());

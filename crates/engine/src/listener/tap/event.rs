@@ -20,11 +20,15 @@ use super::taps::TapCounts;
 use crate::aggregator::identity::Identifier;
 use crate::listener::Origin;
 use crate::protocol::{Rejection, Sample, SampleValue, Tags};
+use crate::rules::AppliedRule;
 
 /// Most text of a sample: a larger sample is shown without some of its tags, or with texts cut.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 /// Most text of its name, and of a member of a set.
 const NAME_BYTES_MAX: usize = 1 << 10;
+
+/// Most rules of a sample that are shown.
+const RULES_MAX: usize = 64;
 
 /// Writes an event of this name.
 fn write(name: &str, data: &impl Serialize) -> Bytes {
@@ -33,9 +37,19 @@ fn write(name: &str, data: &impl Serialize) -> Bytes {
     format!("event: {name}\ndata: {}\n\n", visible(&data)).into()
 }
 
+/// The rules that have made a sample of another one.
+#[derive(Clone, Copy)]
+pub struct RuleTrace<'a> {
+    /// The name in the message.
+    pub sent_name: &'a str,
+    /// The rules, in their order.
+    pub applied: &'a [AppliedRule],
+}
+
 /// The event of a sample as it is recorded: `tags` are its tags with the agent's.
 pub fn sample(
     sample: &Sample<'_>,
+    rules: Option<RuleTrace<'_>>,
     tags: &Tags<'_>,
     identifier: &Identifier,
     listener: &str,
@@ -43,6 +57,10 @@ pub fn sample(
 ) -> Bytes {
     let mut cut = Cut { room: TEXT_BYTES_MAX, is_cut: false };
     let name = cut.name(&sample.name);
+    let sent_name = rules.map(|rules| cut.text(rules.sent_name).into());
+    let applied = rules.map_or(&[][..], |rules| rules.applied);
+    // A configuration may have very many rules that continue.
+    let rules = applied.iter().take(RULES_MAX).map(|applied| applied.line).collect();
     let value = match &sample.value {
         SampleValue::Counter(value)
         | SampleValue::Total { added: value, .. }
@@ -67,6 +85,8 @@ pub fn sample(
         tags,
         agent_tags,
         replaced,
+        sent_name,
+        rules,
         cut: cut.is_cut,
     };
     write(event::SAMPLE, &data)
@@ -193,7 +213,7 @@ mod tests {
         let decoded = Sample { name: name.into(), value, weight: 10.0, tags };
         let mut all = decoded.tags.clone();
         identifier.add_agent_tags(&mut all);
-        data(&sample(&decoded, &all, &identifier, "json/udp", &"127.0.0.1:1"))
+        data(&sample(&decoded, None, &all, &identifier, "json/udp", &"127.0.0.1:1"))
     }
 
     #[test]

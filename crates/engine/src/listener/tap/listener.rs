@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::budget::{TimeBudget, Xorshift};
-use super::event;
+use super::event::{self, RuleTrace};
 use super::taps::{TapClient, TapCounts, Taps};
 use crate::aggregator::identity::Identifier;
 use crate::listener::stats::ListenerCounts;
 use crate::listener::{Origin, Protocol};
-use crate::protocol::{MessageLimits, Rejection, Sample, lines};
+use crate::protocol::{MessageLimits, Rejection, Sample, TagText, Tags, lines};
+use crate::rules::{RuleVerdict, Rules};
+use std::borrow::Cow;
 
 /// A listener's view of the taps.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct DecodeContext<'a> {
     pub identifier: &'a Identifier,
     /// The limits on a message.
     pub limits: &'a MessageLimits,
+    /// The rules for names.
+    pub rules: &'a Rules,
 }
 
 /// The origin of a message.
@@ -145,7 +149,9 @@ impl ListenerTap {
         let (mut may_want, mut glance_ns) = (false, 0);
         for ClientState { client, is_skipping, .. } in &self.clients {
             glance_ns += client.filter.glance_ns(bytes.len());
-            may_want |= !is_skipping && client.filter.may_want(bytes, source.ip);
+            // With rules, neither the name of a sample nor its rejection is known from the bytes.
+            let has_rules = !decoding.rules.is_empty();
+            may_want |= !is_skipping && (has_rules || client.filter.may_want(bytes, source.ip));
         }
         self.budget.spend_ns(glance_ns);
         if !may_want {
@@ -153,12 +159,43 @@ impl ListenerTap {
         }
         let began = Instant::now();
         decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
-            // Rejections are shown where they are counted.
+            // Rejections are shown where they are counted, except those by rules.
             if let Ok(sample) = message {
-                self.show_to_matching(decoding.identifier, &sample, source);
+                self.show_ruled(decoding, &sample, bytes, source);
             }
         });
         self.budget.spend(began.elapsed().min(plausible(bytes.len())));
+    }
+
+    /// Shows a sample as the rules change it, or its rejection.
+    fn show_ruled<'a>(
+        &mut self,
+        decoding: &DecodeContext<'a>,
+        sample: &Sample<'a>,
+        bytes: &[u8],
+        source: EventSource<'_>,
+    ) {
+        let DecodeContext { protocol, identifier, rules, .. } = *decoding;
+        if rules.is_empty() {
+            return self.show_to_matching(identifier, sample, None, source);
+        }
+        let outcome = rules.apply(protocol, sample.value.kind(), &sample.name);
+        match &outcome.verdict {
+            RuleVerdict::Change(change) => {
+                let mut tags: Tags<'_> = sample.tags.iter().map(TagText::to_tag).collect();
+                change.set_tags(&mut tags);
+                let name = change.name.as_deref().unwrap_or(&sample.name);
+                let value = sample.value.scaled(change.scale);
+                let (name, weight) = (Cow::Borrowed(name), sample.weight);
+                let changed = Sample { name, value, weight, tags };
+                let trace = RuleTrace { sent_name: &sample.name, applied: &outcome.applied };
+                let trace = (!trace.applied.is_empty()).then_some(trace);
+                self.show_to_matching(identifier, &changed, trace, source);
+            }
+            RuleVerdict::Reject(rejection) => {
+                self.rejected(*rejection, bytes, source.sender, source.listener);
+            }
+        }
     }
 
     /// Whether any client needs the current messages. `messages` is their number, if known.
@@ -191,6 +228,7 @@ impl ListenerTap {
         self.show_to_matching(
             identifier,
             sample,
+            None,
             EventSource { listener, sender, ip: sender.ip() },
         );
         self.budget.spend(began.elapsed().min(plausible(0)));
@@ -200,6 +238,7 @@ impl ListenerTap {
         &mut self,
         identifier: &'a Identifier,
         sample: &Sample<'a>,
+        rules: Option<RuleTrace<'_>>,
         source: EventSource<'_>,
     ) {
         let kind = sample.value.kind();
@@ -233,7 +272,7 @@ impl ListenerTap {
             }
             if state.takes(*now_ns, random) {
                 let event = event.get_or_insert_with(|| {
-                    event::sample(sample, tags, identifier, source.listener, source.sender)
+                    event::sample(sample, rules, tags, identifier, source.listener, source.sender)
                 });
                 state.push(event);
             }
