@@ -226,7 +226,8 @@ impl Bucket {
     }
 
     fn overwrite(&mut self, entry: Entry) -> bool {
-        self.put_where(|bucket, way| bucket.way_of(entry.hash) == Some(way), entry)
+        let way = self.way_of(entry.hash);
+        way.inspect(|way| self.put(*way, entry)).is_some()
     }
 
     fn insert_free(&mut self, entry: Entry) -> bool {
