@@ -36,6 +36,40 @@ type Places = SmallVec<[PlaceOfKind; 1]>;
 impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
     #[inline]
     fn line(&mut self, line: StatsdLine<'a, '_>) {
+        if let [run] = line.runs
+            && let Some(value) = run.single_value()
+        {
+            self.single_value(&line, run, &value);
+        } else {
+            self.values(&line);
+        }
+    }
+
+    fn rejected(&mut self, rejection: Rejection) {
+        self.rejected.add(self.context, rejection, self.counts);
+    }
+}
+
+impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
+    /// Records the value of a line with only one, as most lines have.
+    #[inline]
+    fn single_value(
+        &mut self,
+        line: &StatsdLine<'a, '_>,
+        run: &ValueRun<'a>,
+        value: &SampleValue<'a>,
+    ) {
+        let RecorderContext { identifier, registry, .. } = self.context;
+        let series = (value.kind(), &*line.name);
+        let place = self.table.locate_message(identifier, series, line.tags, registry);
+        self.table.record_at(place.slot, value, run.weight(), self.arrival_ns);
+        self.counts.aggregated += 1;
+        self.learn(place, value, run.weight());
+    }
+
+    /// Records the values of any line.
+    #[inline(never)]
+    fn values(&mut self, line: &StatsdLine<'a, '_>) {
         let mut places = Places::new();
         for run in line.runs {
             run.for_each_value(|value| match value {
@@ -61,12 +95,6 @@ impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
         }
     }
 
-    fn rejected(&mut self, rejection: Rejection) {
-        self.rejected.add(self.context, rejection, self.counts);
-    }
-}
-
-impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     /// Records the values of a line with a known shape.
     pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
         run.for_each_value(|value| match value {

@@ -72,6 +72,13 @@ impl<'a> ValueRun<'a> {
         self.weight
     }
 
+    /// The value, if there is only one and it has been read already.
+    #[inline]
+    #[must_use]
+    pub fn single_value(&self) -> Option<SampleValue<'static>> {
+        self.number.and_then(|number| self.kind.value(number))
+    }
+
     pub(super) fn value_count(&self) -> usize {
         match self.kind {
             StatsdKind::Set => 1,
@@ -84,7 +91,7 @@ impl<'a> ValueRun<'a> {
     /// Passes each value or its rejection to `each`, in order.
     #[inline]
     pub fn for_each_value(&self, mut each: impl FnMut(Result<SampleValue<'a>, Rejection>)) {
-        if let Some(value) = self.number.and_then(|number| self.kind.value(number)) {
+        if let Some(value) = self.single_value() {
             return each(Ok(value));
         }
         let mut rest = Some(self.values);
