@@ -11,8 +11,8 @@
 pub mod aggregator;
 pub mod listener;
 pub mod protocol;
-pub mod series_filter;
 pub mod rules;
+pub mod series_filter;
 pub mod sync;
 pub mod sys;
 #[cfg(any(test, feature = "test-util"))]

@@ -157,6 +157,26 @@ impl Cell {
         }
     }
 
+    /// Records an increment of weight 1 like [`Cell::record`], if that needs no other form of the cell.
+    /// Otherwise returns false.
+    #[inline]
+    pub fn add_count(&mut self, count: f64) -> bool {
+        let Self::Counter { sum, samples } = self else { return false };
+        sum.add(count);
+        *samples = samples.saturating_add(1);
+        true
+    }
+
+    /// Records a level of a gauge like [`Cell::record`], if that needs no other form of the cell.
+    /// Otherwise returns false.
+    #[inline]
+    pub fn set_gauge(&mut self, new: f64, new_ns: u64) -> bool {
+        let Self::Gauge { value, arrival_ns, samples } = self else { return false };
+        (*value, *arrival_ns) = (new, new_ns);
+        *samples = samples.saturating_add(1);
+        true
+    }
+
     /// Merges the cell of the same series in another tally.
     pub fn merge(&mut self, other: Self, exact_samples: usize) {
         match (&mut *self, other) {
@@ -363,6 +383,26 @@ mod tests {
         let cell = cell(&[(1, GaugeSet(333.0)), (2, GaugeAdd(-10.0)), (3, GaugeAdd(4.0))]);
         assert_eq!(gauge_after(cell, 5.0), 327.0);
         assert_eq!(gauge_after(super::tests::cell(&[(1, GaugeAdd(2.0))]), 5.0), 7.0);
+    }
+
+    #[test]
+    fn only_a_cell_with_the_form_of_the_sample_takes_a_plain_number() {
+        let mut counter = cell(&[(1, SampleValue::Counter(2.0))]);
+        assert!(counter.add_count(0.5));
+        assert!(!counter.set_gauge(9.0, 2));
+        assert_eq!(counter.samples(), 2);
+        assert!(matches!(counter, Cell::Counter { sum, .. } if sum.value() == 2.5));
+        let mut gauge = cell(&[(1, GaugeSet(2.0))]);
+        assert!(gauge.set_gauge(3.0, 2));
+        assert!(!gauge.add_count(1.0));
+        assert_eq!(gauge.samples(), 2);
+        assert!(matches!(gauge, Cell::Gauge { value: 3.0, arrival_ns: 2, .. }));
+        let mut changed = cell(&[(1, GaugeAdd(2.0))]);
+        for mut other in [Cell::Empty, cell(&[(1, SampleValue::Timer(1.0))])] {
+            assert!(!other.add_count(1.0) && !other.set_gauge(1.0, 1));
+        }
+        assert!(!changed.set_gauge(1.0, 2));
+        assert_eq!(gauge_after(changed, 1.0), 3.0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::registry::{Admitted, Registry};
 use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::dispatch::Protocol;
+use crate::protocol::split::ShortSplit;
 use crate::protocol::{Rejection, SampleValue, TagText, Tags};
 use crate::rules::{Change, RuleVerdict, Rules};
 
@@ -303,8 +304,6 @@ impl SeriesTable {
     }
 
     /// Adds a sample to a series of this table.
-    // Not inlined, so that its callers do not keep the compiler from inlining the same code into
-    // `record_known`, through which most samples go.
     #[inline(never)]
     pub fn record_at(
         &mut self,
@@ -313,6 +312,13 @@ impl SeriesTable {
         weight: f64,
         arrival_ns: u64,
     ) -> bool {
+        // Most samples are increments.
+        if let SampleValue::Counter(count) = value
+            && weight == 1.0
+            && self.tally.add_count(slot, *count)
+        {
+            return true;
+        }
         self.tally.record(slot, value, weight, arrival_ns, &self.cells)
             || self.record_redirected(slot, value, weight, arrival_ns)
     }
@@ -358,9 +364,31 @@ impl SeriesTable {
         self.shapes.finish_lookup(lookup, weight)
     }
 
+    /// Adds the sample of a short line, if its shape is known. Returns `None` if it is not, and otherwise
+    /// the same as [`SeriesTable::record_known`].
+    #[inline(always)]
+    pub fn record_short(&mut self, line: &ShortSplit<'_>, arrival_ns: u64) -> Option<bool> {
+        let (slot, meaning) = self.shapes.find_short(line)?;
+        let known = KnownLine { slot, meaning, weight: 1.0 };
+        Some(self.record_known(known, line.number, arrival_ns))
+    }
+
     /// Adds the sample of a known line with this number. Returns `false` if a rule drops it.
-    #[inline]
+    #[inline(always)]
     pub fn record_known(&mut self, known: KnownLine, number: f64, arrival_ns: u64) -> bool {
+        let KnownLine { slot, meaning, weight } = known;
+        let is_added = match meaning {
+            NumberMeaning::Counter => weight == 1.0 && self.tally.add_count(slot, number),
+            NumberMeaning::Gauge => self.tally.set_gauge(slot, number, arrival_ns),
+            NumberMeaning::Timer | NumberMeaning::Trace => false,
+        };
+        is_added || self.record_unusual(known, number, arrival_ns)
+    }
+
+    /// The same for a number that changes the form of its cell, is weighted, or belongs to a timer, and
+    /// for a slot without a cell.
+    #[inline(never)]
+    fn record_unusual(&mut self, known: KnownLine, number: f64, arrival_ns: u64) -> bool {
         let value = match known.meaning {
             NumberMeaning::Counter => SampleValue::Counter(number),
             NumberMeaning::Gauge => SampleValue::GaugeSet(number),

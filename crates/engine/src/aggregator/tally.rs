@@ -77,6 +77,18 @@ impl Tally {
         *longest = (*longest).max(after);
     }
 
+    /// Adds an increment to a counter. False if it has no cell or no sample yet, or is no plain counter.
+    #[inline]
+    pub fn add_count(&mut self, slot: SeriesSlot, count: f64) -> bool {
+        self.cells.get_mut(slot as usize).is_some_and(|cell| cell.add_count(count))
+    }
+
+    /// Sets a gauge. False if it has no cell or no sample yet, or was changed by deltas.
+    #[inline]
+    pub fn set_gauge(&mut self, slot: SeriesSlot, value: f64, arrival_ns: u64) -> bool {
+        self.cells.get_mut(slot as usize).is_some_and(|cell| cell.set_gauge(value, arrival_ns))
+    }
+
     /// Prefetches the cell of a slot.
     #[inline]
     pub fn prefetch(&self, slot: SeriesSlot) {

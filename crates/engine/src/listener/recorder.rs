@@ -21,7 +21,8 @@ use crate::listener::tap::taps::Taps;
 use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
 use crate::protocol::{
-    MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, json, lines, statsd,
+    MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, json, lines,
+    statsd,
 };
 use crate::rules::Rules;
 use crate::sync::{Receiver, bounded};
@@ -135,6 +136,18 @@ impl<S> Drop for PendingLines<'_, S> {
     }
 }
 
+/// The way in which the lines of a datagram are recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RecordWay {
+    /// Each line is decoded: there is no line cache, and so no reason to wait for other lines.
+    Decoded,
+    /// Each line is looked up and recorded before the next: the memory of a small table is in the
+    /// processor's cache.
+    AtOnce,
+    /// Lines are looked up together.
+    Together,
+}
+
 /// Records the messages of one listener. Owns the listener's table and counts.
 #[derive(Debug)]
 pub struct Recorder {
@@ -225,12 +238,82 @@ impl Recorder {
         if self.tap.is_on() {
             self.show_in_taps(datagram, &sender);
         }
-        if self.protocol.is_array(datagram) {
-            self.record_pending(pending);
-            return self.record_array(datagram, &sender);
+        match self.protocol {
+            Protocol::Statsd => self.record_statsd(datagram, |_| datagram, sender, pending),
+            Protocol::Json if json::is_array(datagram) => {
+                self.record_pending(pending);
+                self.record_array(datagram, &sender);
+            }
+            Protocol::Json => match self.way(pending) {
+                RecordWay::Decoded => self.decode_lines(datagram, |_| datagram, sender),
+                way => {
+                    for range in lines(datagram) {
+                        let line = &datagram[range];
+                        self.enqueue(line, json::split, (datagram, sender), way, pending);
+                    }
+                }
+            },
         }
-        for range in lines(datagram) {
-            self.enqueue(&datagram[range], (datagram, sender), pending);
+    }
+
+    /// Records statsd lines. A rejection shows `shown` of the line, which contains it.
+    #[inline]
+    fn record_statsd<'b, S: Origin + Copy>(
+        &mut self,
+        bytes: &'b [u8],
+        shown: impl Fn(&'b [u8]) -> &'b [u8],
+        sender: S,
+        pending: &mut PendingLines<'b, S>,
+    ) {
+        let way = self.way(pending);
+        if way == RecordWay::Decoded {
+            return self.decode_lines(bytes, shown, sender);
+        }
+        let mut lines = lines(bytes);
+        while let Some(MarkedLine { range, mark }) = statsd::next_line(&mut lines) {
+            let mark = mark.saturating_sub(range.start);
+            let line = &bytes[range];
+            if way == RecordWay::AtOnce
+                && let Some(short) = statsd::split_short(line, mark)
+                && let Some(is_recorded) = self.table.record_short(&short, self.arrival_ns)
+            {
+                self.counts.count_recorded(is_recorded);
+            } else {
+                let split = |split: &mut Split<'_>| statsd::split(split, mark);
+                self.enqueue(line, split, (shown(line), sender), way, pending);
+            }
+        }
+    }
+
+    /// Decodes each line.
+    #[inline(never)]
+    fn decode_lines<'b, S: Origin + Copy>(
+        &mut self,
+        bytes: &'b [u8],
+        shown: impl Fn(&'b [u8]) -> &'b [u8],
+        sender: S,
+    ) {
+        for range in lines(bytes) {
+            let line = &bytes[range];
+            self.decode_uncached(line, (shown(line), sender));
+        }
+    }
+
+    /// Decodes a line that cannot be in the cache.
+    fn decode_uncached<S: Origin>(&mut self, line: &[u8], (shown, sender): (&[u8], S)) {
+        let (split, lookup) = (Split::without_number(line), ShapeLookup::NONE);
+        self.decode_line(&PendingLine { shown, sender, split, is_split: false, lookup });
+    }
+
+    /// The way in which the next lines are recorded.
+    #[inline]
+    fn way<S>(&self, pending: &PendingLines<'_, S>) -> RecordWay {
+        if !self.table.has_line_cache() {
+            RecordWay::Decoded
+        } else if pending.lines.is_empty() && !pending.always && self.table.is_small() {
+            RecordWay::AtOnce
+        } else {
+            RecordWay::Together
         }
     }
 
@@ -238,20 +321,38 @@ impl Recorder {
     /// array. The caller counts the bytes.
     pub fn record_lines(&mut self, bytes: &[u8], sender: impl Origin + Copy) {
         let mut pending = PendingLines::new();
-        for range in lines(bytes) {
-            let line = &bytes[range];
-            if self.tap.is_on() {
-                self.show_in_taps(line, &sender);
-            }
-            if self.protocol.is_array(line) {
-                // Samples are recorded in the order in which they arrived.
-                self.record_pending(&mut pending);
-                self.record_array(line, &sender);
-            } else {
-                self.enqueue(line, (line, sender), &mut pending);
+        if self.tap.is_on() {
+            for range in lines(bytes) {
+                self.show_in_taps(&bytes[range], &sender);
             }
         }
+        match self.protocol {
+            Protocol::Statsd => self.record_statsd(bytes, |line| line, sender, &mut pending),
+            Protocol::Json => self.record_json_lines(bytes, sender, &mut pending),
+        }
         self.record_pending(&mut pending);
+    }
+
+    /// Records messages of a stream, any of which may be an array.
+    fn record_json_lines<'b, S: Origin + Copy>(
+        &mut self,
+        bytes: &'b [u8],
+        sender: S,
+        pending: &mut PendingLines<'b, S>,
+    ) {
+        let way = self.way(pending);
+        for range in lines(bytes) {
+            let line = &bytes[range];
+            if json::is_array(line) {
+                // Samples are recorded in the order in which they arrived.
+                self.record_pending(pending);
+                self.record_array(line, &sender);
+            } else if way == RecordWay::Decoded {
+                self.decode_uncached(line, (line, sender));
+            } else {
+                self.enqueue(line, json::split, (line, sender), way, pending);
+            }
+        }
     }
 
     /// Records the pending lines.
@@ -295,27 +396,26 @@ impl Recorder {
     }
 
     /// Starts the lookup of a line, which is recorded once enough lines are pending, or at once if
-    /// waiting would gain nothing. A rejection shows `shown`, which contains the line.
-    #[inline]
+    /// waiting would gain nothing. `split_line` splits it, and returns whether it can be in the
+    /// cache. A rejection shows `shown`, which contains the line.
+    // Always: each of its calls splits lines of another protocol.
+    #[inline(always)]
     fn enqueue<'b, S: Origin>(
         &mut self,
         line: &'b [u8],
+        split_line: impl Fn(&mut Split<'b>) -> bool,
         (shown, sender): (&'b [u8], S),
+        way: RecordWay,
         pending: &mut PendingLines<'b, S>,
     ) {
         // Filled in place: an `Option` of this size would be moved from call to call.
         let mut split = Split::without_number(line);
-        let (mut is_split, mut lookup) = (false, ShapeLookup::NONE);
-        // Without a cache, there is nothing to look up, and no reason to wait for other lines.
-        if !self.table.has_line_cache() {
-            return self.decode_line(&PendingLine { shown, sender, split, is_split, lookup });
-        }
-        is_split = self.protocol.split(&mut split);
-        if is_split {
-            lookup = self.table.shapes().start_lookup(&split);
-        }
-        // The memory of a small table is in the processor's cache.
-        if pending.lines.is_empty() && !pending.always && self.table.is_small() {
+        let is_split = split_line(&mut split);
+        let lookup = match is_split {
+            true => self.table.shapes().start_lookup(&split),
+            false => ShapeLookup::NONE,
+        };
+        if way == RecordWay::AtOnce {
             return match self.table.known_line(lookup, split.weight) {
                 Some(known) if !split.is_packed() => self.record_number(known, split.number),
                 known => {
@@ -342,11 +442,8 @@ impl Recorder {
     /// Records the number of a known line.
     #[inline]
     fn record_number(&mut self, known: KnownLine, number: f64) {
-        if self.table.record_known(known, number, self.arrival_ns) {
-            self.counts.aggregated += 1;
-        } else {
-            self.counts.count_dropped();
-        }
+        let is_recorded = self.table.record_known(known, number, self.arrival_ns);
+        self.counts.count_recorded(is_recorded);
     }
 
     /// Records a line that is not known, or a known one with several numbers.

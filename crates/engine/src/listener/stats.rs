@@ -38,6 +38,16 @@ impl ListenerCounts {
         self.aggregated + self.rejected.iter().sum::<u64>()
     }
 
+    /// Counts a sample of a known series: recorded, or dropped by a rule.
+    #[inline]
+    pub fn count_recorded(&mut self, is_recorded: bool) {
+        if is_recorded {
+            self.aggregated += 1;
+        } else {
+            self.count_dropped();
+        }
+    }
+
     /// Counts a sample that a rule drops.
     #[inline]
     pub fn count_dropped(&mut self) {

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::split::Split;
 use super::{MessageLimits, Rejection, Sample, json, statsd};
 
 /// The protocol of the clients.
@@ -48,16 +47,6 @@ impl Protocol {
         match self {
             Self::Json => json::is_array(bytes),
             Self::Statsd => false,
-        }
-    }
-
-    /// Splits a line around its numbers. Returns whether they were easy to find.
-    #[inline]
-    #[must_use]
-    pub fn split(self, split: &mut Split<'_>) -> bool {
-        match self {
-            Self::Json => json::split(split),
-            Self::Statsd => statsd::split(split),
         }
     }
 

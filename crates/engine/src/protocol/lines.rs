@@ -8,6 +8,15 @@ use super::is_blank;
 use super::scan::{find, find_far};
 use crate::sys::lanes::{LANES, equal_to};
 
+/// A line, and the place of its first mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkedLine {
+    /// The line without blanks around it, never empty.
+    pub range: Range<usize>,
+    /// The place of the first mark in the datagram; not before the line's end if it has none.
+    pub mark: usize,
+}
+
 /// Returns the ranges of non-blank lines, trimmed.
 #[inline]
 #[must_use]
@@ -21,6 +30,24 @@ pub struct DatagramLines<'b> {
     bytes: &'b [u8],
     /// Start of the next line.
     start: usize,
+}
+
+impl DatagramLines<'_> {
+    /// Returns the next line like [`DatagramLines::next`], together with the place of its first byte
+    /// that equals one of `wanted`. The line end and this byte are found with one search.
+    // Always: it is called in one loop, the hottest of all.
+    #[inline(always)]
+    pub fn next_marked<const N: usize>(&mut self, wanted: [u8; N]) -> Option<MarkedLine> {
+        while self.start < self.bytes.len() {
+            let (end, mark) = end_and_mark(self.bytes, self.start, wanted);
+            let range = without_blanks(self.bytes, self.start..end);
+            self.start = end + 1;
+            if !range.is_empty() {
+                return Some(MarkedLine { range, mark });
+            }
+        }
+        None
+    }
 }
 
 impl Iterator for DatagramLines<'_> {
@@ -46,20 +73,76 @@ const NEAR: usize = 2 * LANES;
 /// Bytes that are searched next, before `memchr` searches the rest: it is faster only for long texts.
 const MIDDLE: usize = 16 * LANES;
 
+const END: [u8; 1] = [b'\n'];
+
 /// Returns the end of the line that begins at `start`.
 #[inline]
 fn line_end(bytes: &[u8], start: usize) -> usize {
-    const END: [u8; 1] = [b'\n'];
     let rest = &bytes[start..];
     let Some(near) = rest.first_chunk::<NEAR>() else { return find(bytes, start, END) };
     // A line of the original statsd ends here, and a call of `memchr` would take longer.
-    let lanes = |at: usize| near[at..].first_chunk().map_or(0, |lanes| equal_to(lanes, END));
-    let ends = lanes(0) | lanes(LANES) << LANES;
+    let ends = marks_near(near, END);
     if ends != 0 {
         return start + ends.trailing_zeros() as usize;
     }
-    let middle = &bytes[..bytes.len().min(start + NEAR + MIDDLE)];
-    let end = find_far(middle, start + NEAR, END[0]);
+    far_end(bytes, start + NEAR)
+}
+
+#[inline]
+fn marks_near<const N: usize>(near: &[u8; NEAR], wanted: [u8; N]) -> u32 {
+    let lanes = |at: usize| near[at..].first_chunk().map_or(0, |lanes| equal_to(lanes, wanted));
+    lanes(0) | lanes(LANES) << LANES
+}
+
+/// Returns the end of the line that begins at `start`, and the place of its mark: see [`MarkedLine`].
+#[inline(always)]
+fn end_and_mark<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> (usize, usize) {
+    // The last bytes of a datagram are searched together with those before them.
+    let before = (start + NEAR).saturating_sub(bytes.len());
+    let near = bytes.get(start.wrapping_sub(before)..).and_then(<[u8]>::first_chunk);
+    let Some(near) = near else { return end_and_mark_of_few(bytes, start, wanted) };
+    let place = |marks: u32| {
+        // Without the marks of bytes before the line, and with an additional one at the end.
+        let marks = u64::from(marks) >> before | 1 << (NEAR - before);
+        start + marks.trailing_zeros() as usize
+    };
+    let (end, mark) = (place(marks_near(near, END)), place(marks_near(near, wanted)));
+    if end < start + NEAR || end == bytes.len() {
+        return (end, mark);
+    }
+    let near_end = end;
+    let end = far_end(bytes, near_end);
+    // A mark near the beginning of the line is the first one.
+    (end, if mark < near_end { mark } else { find(&bytes[..end], near_end, wanted) })
+}
+
+/// The same for a datagram of few bytes.
+#[inline(never)]
+fn end_and_mark_of_few<const N: usize>(
+    bytes: &[u8],
+    start: usize,
+    wanted: [u8; N],
+) -> (usize, usize) {
+    let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+        return (find(bytes, start, END), find(bytes, start, wanted));
+    };
+    // Both lanes together are all bytes.
+    let passed = bytes.len() - LANES;
+    let place = |first: u32, last: u32| {
+        let marks = (u64::from(first) | u64::from(last) << passed) >> start;
+        start + (marks | 1 << (bytes.len() - start)).trailing_zeros() as usize
+    };
+    (
+        place(equal_to(first, END), equal_to(last, END)),
+        place(equal_to(first, wanted), equal_to(last, wanted)),
+    )
+}
+
+/// Returns the end of a line that has no end before `start`.
+#[inline]
+fn far_end(bytes: &[u8], start: usize) -> usize {
+    let middle = &bytes[..bytes.len().min(start + MIDDLE)];
+    let end = find_far(middle, start, END[0]);
     if end < middle.len() || end == bytes.len() {
         return end;
     }
@@ -67,7 +150,16 @@ fn line_end(bytes: &[u8], start: usize) -> usize {
 }
 
 #[inline]
-fn without_blanks(bytes: &[u8], Range { mut start, mut end }: Range<usize>) -> Range<usize> {
+fn without_blanks(bytes: &[u8], range: Range<usize>) -> Range<usize> {
+    // Few lines begin or end with a blank or another of the bytes up to the space.
+    match &bytes[range.clone()] {
+        [b'!'..=0xff, .., b'!'..=0xff] => range,
+        _ => trimmed(bytes, range),
+    }
+}
+
+#[inline(never)]
+fn trimmed(bytes: &[u8], Range { mut start, mut end }: Range<usize>) -> Range<usize> {
     while start < end && is_blank(bytes[start]) {
         start += 1;
     }
@@ -108,6 +200,21 @@ mod tests {
                 text.split('\n').map(|line| line.trim_matches(blanks)).filter(|line| !line.is_empty()).collect();
             let found: Vec<_> = lines(text.as_bytes()).map(|range| &text[range]).collect();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn the_first_mark_of_each_line_is_found_with_its_end(
+            parts in prop::collection::vec("[ \t]{0,40}[a:\\[ ]{0,3}[ab]{0,90}[b:\\[]{0,3}", 0..8),
+        ) {
+            let text = parts.join("\n");
+            let mut marked = lines(text.as_bytes());
+            for range in lines(text.as_bytes()) {
+                let MarkedLine { range: found, mark } = marked.next_marked([b':', b'[']).unwrap();
+                prop_assert_eq!(&found, &range);
+                let expected = text[range.clone()].find([':', '[']).map(|at| range.start + at);
+                prop_assert_eq!(Some(mark).filter(|mark| *mark < range.end), expected, "{:?}", text);
+            }
+            prop_assert_eq!(marked.next_marked([b':', b'[']), None);
         }
     }
 }

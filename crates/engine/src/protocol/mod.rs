@@ -20,7 +20,7 @@ pub mod statsd;
 mod tag_text;
 mod tag_value;
 
-pub use lines::lines;
+pub use lines::{DatagramLines, MarkedLine, lines};
 use split::Split;
 pub use tag_text::{TagText, TextTag, TextTags};
 pub use tag_value::TagValue;

@@ -22,6 +22,18 @@ pub struct Split<'a> {
     time: Gap,
 }
 
+/// The parts of a line with one short number and no other gap: in registers, where a [`Split`] would
+/// be in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortSplit<'a> {
+    /// The line up to its number.
+    pub before: &'a [u8],
+    /// The line after its number.
+    pub after: &'a [u8],
+    /// The number.
+    pub number: f64,
+}
+
 /// A part of a line that its shape leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Gap {
@@ -82,6 +94,16 @@ impl<'a> Split<'a> {
     pub fn at_number(line: &'a [u8], start: usize, may_be_negative: bool) -> Option<Self> {
         let (number, end) = simple_number(line, start, may_be_negative)?;
         Some(Self::around_number(line, start, end, number))
+    }
+
+    /// The parts around the number of a line whose number follows the colon at `colon`, if the number
+    /// is short and not negative.
+    #[inline(always)]
+    pub(super) fn short_at(line: &'a [u8], colon: usize) -> Option<ShortSplit<'a>> {
+        let start = colon + 1;
+        let ShortNumber { number, length } = word_at(line, start).and_then(ShortNumber::of)?;
+        let (before, after) = (line.get(..start)?, line.get(start + length..)?);
+        Some(ShortSplit { before, after, number })
     }
 
     /// Leaves several numbers out of the shape, from the start of the first one.
@@ -210,22 +232,24 @@ pub struct NumberPlaces {
 /// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
 #[inline]
 fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
-    // Most numbers are short integers.
-    if let Some(short) = word_at(line, start).and_then(ShortInteger::of) {
-        return Some((f64::from(short.number), start + short.digits));
+    // Most numbers are short.
+    if let Some(short) = word_at(line, start).and_then(ShortNumber::of) {
+        return Some((short.number, start + short.length));
     }
     any_simple_number(line, start, may_be_negative)
 }
 
-/// A number of at most seven digits without a sign, fraction or exponent.
-struct ShortInteger {
-    number: u32,
-    digits: usize,
+/// A number of at most seven characters without a sign or an exponent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct ShortNumber {
+    number: f64,
+    length: usize,
 }
 
-impl ShortInteger {
+impl ShortNumber {
     /// Reads the number at the start of eight characters. `None` for any other text.
-    #[inline]
+    // Always: it is a part of the hottest loop, and its result would go through memory.
+    #[inline(always)]
     fn of(word: u64) -> Option<Self> {
         const fn each(byte: u8) -> u64 {
             u64::from_le_bytes([byte; 8])
@@ -239,11 +263,38 @@ impl ShortInteger {
         if !(1..8).contains(&count) || has_leading_zero {
             return None;
         }
-        let next = (word >> (8 * count)) as u8;
-        let continues = matches!(next, b'.' | b'e' | b'E');
-        // Moved to the last of eight places, the digits follow zeros.
-        let number = eight_digits(digits << (64 - 8 * count));
-        (!continues).then_some(Self { number, digits: count as usize })
+        match (word >> (8 * count)) as u8 {
+            b'.' => Self::with_fraction(word, digits, others & (others - 1), count),
+            b'e' | b'E' => None,
+            // Moved to the last of eight places, the digits follow zeros.
+            _ => Some(Self {
+                number: f64::from(eight_digits(digits << (64 - 8 * count))),
+                length: count as usize,
+            }),
+        }
+    }
+
+    /// The same with a point after `whole` digits. `others` are the marks of other characters after
+    /// the point.
+    // Not inlined, so that the code for integers is small.
+    #[inline(never)]
+    fn with_fraction(word: u64, digits: u64, others: u64, whole: u32) -> Option<Self> {
+        let length = others.trailing_zeros() / 8;
+        // At least one digit after the point.
+        if !(whole + 2..8).contains(&length) {
+            return None;
+        }
+        if matches!((word >> (8 * length)) as u8, b'.' | b'e' | b'E') {
+            return None;
+        }
+        // The digits before the point move by one place, over the point.
+        let before = digits & ((1 << (8 * whole)) - 1);
+        let after = digits >> (8 * (whole + 1)) << (8 * (whole + 1));
+        let mantissa = eight_digits((before << 8 | after) << (64 - 8 * length));
+        let fraction_digits = (length - whole - 1) as usize;
+        // Both are exact doubles, so the quotient is the double nearest to the decimal number.
+        let number = f64::from(mantissa) / POWERS_OF_TEN[fraction_digits];
+        Some(Self { number, length: length as usize })
     }
 }
 

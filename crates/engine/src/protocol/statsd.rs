@@ -52,7 +52,7 @@ mod values;
 use self::name::{plain_name, read_name_with_tags};
 use self::plain::PlainLine;
 use self::sections::{Runs, read_more_sections, read_sections};
-pub use self::split::split;
+pub use self::split::{next_line, split, split_short};
 use self::tags::TagReader;
 use self::text::{LineText, TextPart};
 use self::values::StatsdKind;

@@ -116,6 +116,27 @@ impl LineHasher {
         Some(self.reduce(&sums))
     }
 
+    /// The same for a line with one gap and an end of at most [`SHORT`] bytes.
+    // Without a loop, for the most common lines.
+    #[inline(never)]
+    pub(super) fn hash_short(&self, first: &[u8], second: &[u8]) -> Option<LineHash> {
+        let [key, first_key, last_key, ..] = self.keys.as_slice() else { return None };
+        let steps = (first.first_chunk(), first.last_chunk());
+        let (Some(start), Some(end), true) = (steps.0, steps.1, first.len() <= 2 * STEP) else {
+            return self.hash_two(first, second, true);
+        };
+        if second.len() > SHORT {
+            return self.hash_two(first, second, true);
+        }
+        let mut sums = Sums::default();
+        sums.add([short_word(second), lengths(first, second) | 1 << 62], key);
+        sums.add(words(start), first_key);
+        if first.len() > STEP {
+            sums.add(words(end), last_key);
+        }
+        Some(self.reduce(&sums))
+    }
+
     #[inline]
     fn reduce(&self, sums: &Sums) -> LineHash {
         let [first, second] = &self.reduction;

@@ -22,7 +22,7 @@ use self::index::{ShapeIndex, ShapeTarget};
 use self::line_hash::{LINE_BYTES_MAX, LineHash, LineHasher};
 use super::tally::SeriesSlot;
 use crate::protocol::SampleValue;
-use crate::protocol::split::Split;
+use crate::protocol::split::{ShortSplit, Split};
 
 /// The meaning of the number in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,15 @@ impl Shapes {
         };
         let ShapeTarget { slot, meaning } = target;
         Some(KnownLine { slot, meaning, weight })
+    }
+
+    /// Returns the series of a short line and the meaning of its number, if its shape is known: all
+    /// steps of a lookup at once.
+    #[inline(always)]
+    pub fn find_short(&mut self, split: &ShortSplit<'_>) -> Option<(SeriesSlot, NumberMeaning)> {
+        let hash = self.hasher.hash_short(split.before, split.after)?;
+        let ShapeTarget { slot, meaning } = self.find(hash)?;
+        Some((slot, meaning))
     }
 
     #[inline]

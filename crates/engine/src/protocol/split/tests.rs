@@ -69,49 +69,79 @@ fn pieces_are_in_the_order_of_the_line() {
     assert_eq!(split.pieces().shown(), "0.5 … 345");
 }
 
+/// The number at the start of a text and its length, if it is short.
+fn short_number(text: &str) -> Option<(f64, usize)> {
+    let short = ShortNumber::of(word_at(text.as_bytes(), 0).unwrap());
+    short.map(|short| (short.number, short.length))
+}
+
 #[test]
-fn a_short_integer_ends_before_a_byte_that_is_no_digit() {
+fn a_short_number_ends_before_a_byte_that_is_no_digit() {
     for (text, expected) in [
-        ("0|c", Some((0, 1))),
-        ("7", Some((7, 1))),
-        ("12:3|c", Some((12, 2))),
-        ("90/", Some((90, 2))),
-        ("1234567|", Some((1_234_567, 7))),
-        ("9876543", Some((9_876_543, 7))),
+        ("0|c", Some((0.0, 1))),
+        ("7", Some((7.0, 1))),
+        ("12:3|c", Some((12.0, 2))),
+        ("90/", Some((90.0, 2))),
+        ("1234567|", Some((1_234_567.0, 7))),
+        ("9876543", Some((9_876_543.0, 7))),
+        ("0.5|g", Some((0.5, 3))),
+        ("12.25", Some((12.25, 5))),
+        ("1.00000", Some((1.0, 7))),
+        ("12345.6|", Some((12_345.6, 7))),
+        ("0.00001|", Some((0.00001, 7))),
         // Digits after its end do not count.
-        ("1|234567", Some((1, 1))),
-        ("10 99999", Some((10, 2))),
+        ("1|234567", Some((1.0, 1))),
+        ("10 99999", Some((10.0, 2))),
+        ("1.5 9999", Some((1.5, 3))),
         // Not ASCII: the highest bit must not make a digit of them.
-        ("1é", Some((1, 1))),
-        ("1\u{2030}5", Some((1, 1))),
-        // Too long, negative, with a leading zero, or not an integer.
+        ("1é", Some((1.0, 1))),
+        ("1\u{2030}5", Some((1.0, 1))),
+        // Too long, negative, with a leading zero, or no simple number.
         ("12345678", None),
+        ("123456.7", None),
+        ("1.234567", None),
         ("", None),
         ("-1", None),
         ("|1", None),
         ("é", None),
         ("00", None),
         ("01", None),
-        ("0.5", None),
-        ("12.5", None),
+        ("00.5", None),
+        (".5", None),
+        ("1.", None),
+        ("1.|c", None),
+        ("1..5", None),
+        ("1.5.2", None),
+        ("1.5e3", None),
         ("1e3", None),
         ("1E3", None),
     ] {
-        let short = ShortInteger::of(word_at(text.as_bytes(), 0).unwrap());
-        assert_eq!(short.map(|short| (short.number, short.digits)), expected, "{text}");
+        assert_eq!(short_number(text), expected, "{text}");
     }
 }
 
 #[test]
-fn every_byte_but_a_digit_ends_a_short_integer() {
+fn every_byte_but_a_digit_ends_a_short_number() {
+    let of = |bytes: [u8; 8]| {
+        let short = ShortNumber::of(u64::from_le_bytes(bytes));
+        short.map(|short| (short.number, short.length))
+    };
     for byte in 0..=u8::MAX {
-        let short = ShortInteger::of(u64::from_le_bytes([b'4', b'2', byte, b'7', 0, 0, 0, 0]));
-        let expected = match byte {
-            b'0'..=b'9' => Some((4_207 + 10 * u32::from(byte - b'0'), 4)),
-            b'.' | b'e' | b'E' => None,
-            _ => Some((42, 2)),
+        let digit = byte.is_ascii_digit().then(|| f64::from(byte - b'0'));
+        let integer = match (digit, byte) {
+            (Some(digit), _) => Some((4_207.0 + 10.0 * digit, 4)),
+            // A fraction of 7.
+            (None, b'.') => Some((42.7, 4)),
+            (None, b'e' | b'E') => None,
+            (None, _) => Some((42.0, 2)),
         };
-        assert_eq!(short.map(|short| (short.number, short.digits)), expected, "{byte}");
+        assert_eq!(of([b'4', b'2', byte, b'7', 0, 0, 0, 0]), integer, "{byte}");
+        let fraction = match (digit, byte) {
+            (Some(digit), _) => Some(((4_207.0 + 10.0 * digit) / 1_000.0, 5)),
+            (None, b'.' | b'e' | b'E') => None,
+            (None, _) => Some((4.2, 3)),
+        };
+        assert_eq!(of([b'4', b'.', b'2', byte, b'7', 0, 0, 0]), fraction, "{byte}");
     }
 }
 

@@ -332,12 +332,46 @@ fn more_values_than_the_limit_are_rejected() {
     assert_eq!(outcome(format!("a:{}|s", ":".repeat(5_000))).len(), 1);
 }
 
+fn mark_of(line: &str) -> usize {
+    line.find([':', '[']).unwrap_or(line.len())
+}
+
+#[test]
+fn a_short_line_is_split_like_any_other() {
+    for (line, is_short) in [
+        ("m:1|c", true),
+        ("m:12.5|ms", true),
+        ("m:1234567|ms", true),
+        (":1|c", true),
+        ("m:1|", true),
+        ("a long name of more than thirty-two bytes:0.5|g", true),
+        ("m:1|c|@1", false),
+        ("m:1|c|#k", false),
+        ("m:12345678|ms", false),
+        ("m:1:2|c", false),
+        ("m:-1|c", false),
+        ("m:1", false),
+        ("m:", false),
+        ("m", false),
+        ("m[k=1:2]:1|c", false),
+    ] {
+        let mark = mark_of(line);
+        let short = split_short(line.as_bytes(), mark);
+        assert_eq!(short.is_some(), is_short, "{line}");
+        let Some(short) = short else { continue };
+        let mut parts = Split::without_number(line.as_bytes());
+        assert!(split(&mut parts, mark), "{line}");
+        assert_eq!(parts.pieces_around_number(), Some([short.before, short.after]), "{line}");
+        assert_eq!((parts.number, parts.weight), (short.number, 1.0), "{line}");
+    }
+}
+
 #[test]
 fn exactly_the_limit_of_packed_values_is_accepted() {
     let limits = MessageLimits { max_values: 3, ..MessageLimits::default() };
     let values = |line: &'static str, kind| {
         let mut parts = Split::without_number(line.as_bytes());
-        assert!(split(&mut parts));
+        assert!(split(&mut parts, mark_of(line)));
         packed_values(&parts, kind, 4.0, &limits).map(|run| {
             let mut shown = Vec::new();
             run.for_each_value(|value| shown.push(value));
@@ -390,7 +424,7 @@ fn a_line_is_split_around_its_numbers() {
         ("m|c", None),
     ] {
         let mut parts = Split::without_number(line.as_bytes());
-        let parts = split(&mut parts).then(|| {
+        let parts = split(&mut parts, mark_of(line)).then(|| {
             (parts.pieces().shown(), (!parts.is_packed()).then_some(parts.number), parts.weight)
         });
         let expected = expected.map(|(shown, number, weight)| (shown.to_owned(), number, weight));

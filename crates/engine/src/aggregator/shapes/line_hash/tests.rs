@@ -151,6 +151,18 @@ fn a_line_with_at_most_one_gap_has_the_hash_of_its_two_pieces() {
 }
 
 #[test]
+fn a_short_line_has_the_hash_of_its_two_pieces() {
+    let line: Vec<u8> = (b'!'..).take(70).collect();
+    let mut hasher = LineHasher::new();
+    assert_eq!(hasher.hash_short(b"name:", b"|c"), None);
+    for (first, second) in (0..=60).flat_map(|first| (0..=10).map(move |second| (first, second))) {
+        let (first, second) = (&line[..first], &line[60..60 + second]);
+        let known = hash(&mut hasher, &[first, second]);
+        assert_eq!(hasher.hash_short(first, second), Some(known), "{first:?} {second:?}");
+    }
+}
+
+#[test]
 fn two_keys_give_different_hashes() {
     let [one, other] = [(); 2].map(|()| hash(&mut LineHasher::new(), &[b"a"]));
     assert_ne!(one, other);
