@@ -125,7 +125,7 @@ impl SpoolDirectory {
     /// # Errors
     /// When the windows cannot be synced.
     pub(super) fn sync_found(&self, has_old_records: bool) -> io::Result<()> {
-        self.disk.sync_all(&self.root)?;
+        self.disk.sync_all(&self.root).inspect_err(|_| self.settled.doubt(true))?;
         if has_old_records {
             // A record of a file that does not exist has no effect.
             let _too_long = self.shorten_record();

@@ -89,14 +89,21 @@ impl SpoolDirectory {
         Ok(found)
     }
 
-    /// Syncs the record of settled windows, if there is one.
+    /// Syncs the record of settled windows, if there is one. Writes it again if a sync has failed
+    /// before: the system may have dropped the changes, and a second sync then succeeds without them.
     ///
     /// # Errors
     /// When the system returns an error.
     pub(crate) fn sync_record(&self) -> io::Result<()> {
+        while self.settled.is_doubtful() {
+            // Not written if lines are added in the meantime.
+            self.shorten_record()?;
+        }
         match self.disk.sync_file(&self.root.join("settled")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            synced => synced.and_then(|()| self.disk.sync_folder(&self.root)),
+            synced => synced
+                .and_then(|()| self.disk.sync_folder(&self.root))
+                .inspect_err(|_| self.settled.doubt(true)),
         }
     }
 
@@ -169,6 +176,7 @@ impl SpoolDirectory {
     /// # Errors
     /// When the system returns an error.
     pub(super) fn shorten_record(&self) -> io::Result<()> {
+        let _one_at_a_time = self.settled.write_again();
         // First: a power failure could otherwise bring back a file that is no longer recorded.
         self.sync()?;
         let (files, version) = self.settled.versioned();
@@ -187,14 +195,19 @@ impl SpoolDirectory {
             true => self.disk.rename(&path, &tmp),
             false => self.disk.rename(&tmp, &path),
         };
-        drop(changing);
-        match moved {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            moved => moved?,
+        let moved = match moved {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved,
+        };
+        if moved.is_ok() {
+            // Before a line is appended, whose sync may fail.
+            self.settled.doubt(false);
         }
+        drop(changing);
+        moved?;
         if files.is_empty() {
             remove_if_present(&*self.disk, &tmp)?;
         }
-        self.disk.sync_folder(&self.root)
+        self.disk.sync_folder(&self.root).inspect_err(|_| self.settled.doubt(true))
     }
 }

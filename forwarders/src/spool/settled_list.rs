@@ -1,8 +1,9 @@
 //! The settled windows whose file could not be removed, in memory.
 //!
-//! Two locks, so that a write never waits for the disk because of this list: one for the list, which
-//! is never held during an access to the disk, and one that orders the changes of the file `settled`,
-//! which is never held during a sync or a removal.
+//! Three locks, so that a write never waits for the disk because of this list: one for the list, which
+//! is never held during an access to the disk, one that orders the changes of the file `settled`,
+//! which is never held during a sync or a removal, and one that no write takes, for writing the file
+//! again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,7 @@ use super::settled::SettledFile;
 pub(super) struct SettledList {
     listed: Mutex<Listed>,
     file: Mutex<()>,
+    new_file: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ struct Listed {
     removing: Option<FileName>,
     /// Changes whenever the file `settled` gets a line that an earlier copy of the list lacks.
     version: u64,
+    /// Whether a sync of the file `settled` has failed since it was created.
+    is_doubtful: bool,
 }
 
 impl SettledList {
@@ -52,6 +56,22 @@ impl SettledList {
     /// Begins a change of the file `settled`.
     pub(super) fn change_file(&self) -> MutexGuard<'_, ()> {
         self.file.lock()
+    }
+
+    /// Begins to write the file `settled` again.
+    pub(super) fn write_again(&self) -> MutexGuard<'_, ()> {
+        self.new_file.lock()
+    }
+
+    /// Records whether a sync of the file `settled` has failed since it was created.
+    pub(super) fn doubt(&self, is_doubtful: bool) {
+        self.listed.lock().is_doubtful = is_doubtful;
+    }
+
+    /// Whether a sync of the file `settled` has failed since it was created. Lines may then be missing
+    /// on disk although a later sync has succeeded.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.listed.lock().is_doubtful
     }
 
     /// Whether the list has not grown since the `version`. Stays so during a change of the file.

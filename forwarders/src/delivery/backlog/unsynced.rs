@@ -7,22 +7,22 @@ use crate::spool::FileName;
 /// The files of windows that are not synced.
 #[derive(Debug, Default)]
 pub(super) struct UnsyncedFiles {
-    /// Files that an earlier run left. They are synced in the background.
-    found: Option<BTreeSet<FileName>>,
+    /// Files that an earlier run left. They are synced in the background, and stay here if the disk
+    /// did not sync them.
+    found: BTreeSet<FileName>,
+    is_syncing_found: bool,
     /// Files that were written after the end of delivery, and that no sync has begun for.
     written: BTreeSet<FileName>,
     /// The files of the sync in progress; `None` without one.
     syncing: Option<BTreeSet<FileName>>,
-    /// Files that the disk did not sync. They are not tried again: after an error, a second sync can
-    /// succeed without an effect.
+    /// Files that the disk did not sync. Like those of `found`, they are not tried again: after an
+    /// error, a second sync can succeed without an effect.
     failed: BTreeSet<FileName>,
 }
 
 impl UnsyncedFiles {
     fn lists(&self) -> impl Iterator<Item = &BTreeSet<FileName>> {
-        let lists =
-            [self.found.as_ref(), Some(&self.written), self.syncing.as_ref(), Some(&self.failed)];
-        lists.into_iter().flatten()
+        [&self.found, &self.written, &self.failed].into_iter().chain(&self.syncing)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -40,7 +40,7 @@ impl UnsyncedFiles {
 
     /// Whether files are being synced.
     pub(super) fn is_syncing(&self) -> bool {
-        self.syncing.is_some() || self.found.as_ref().is_some_and(|files| !files.is_empty())
+        self.syncing.is_some() || self.is_syncing_found && !self.found.is_empty()
     }
 
     /// Adds a file that was written after the end of delivery.
@@ -50,23 +50,23 @@ impl UnsyncedFiles {
 
     /// Stops counting a file that was removed or is about to be.
     pub(super) fn remove(&mut self, file: FileName) {
-        let found = self.found.iter_mut();
-        let lists = found.chain([&mut self.written, &mut self.failed]).chain(&mut self.syncing);
-        lists.for_each(|files| {
+        let lists = [&mut self.found, &mut self.written, &mut self.failed];
+        for files in lists.into_iter().chain(&mut self.syncing) {
             files.remove(&file);
-        });
+        }
     }
 
     /// Adds the files that an earlier run left, which are being synced.
     pub(super) fn found(&mut self, files: impl Iterator<Item = FileName>) {
-        self.found = Some(files.collect());
+        self.found = files.collect();
+        self.is_syncing_found = true;
     }
 
-    /// Records whether the files that an earlier run left were synced. If not, the end tries again.
+    /// Records whether the files that an earlier run left were synced.
     pub(super) fn found_synced(&mut self, is_synced: bool) {
-        let found = self.found.take().unwrap_or_default();
-        if !is_synced {
-            self.written.extend(found);
+        self.is_syncing_found = false;
+        if is_synced {
+            self.found.clear();
         }
     }
 

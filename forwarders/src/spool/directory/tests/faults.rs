@@ -147,6 +147,66 @@ fn the_sync_of_a_record_includes_its_name() {
 }
 
 #[test]
+fn a_record_whose_sync_failed_is_written_again_because_a_second_sync_can_succeed_without_it() {
+    let path = Path::new(ROOT).join("settled");
+    for (operation, below) in [(Operation::SyncFile, "settled"), (Operation::SyncFolder, "")] {
+        let (disk, directory) = opened();
+        let names = [put(&directory, 1, 2), put(&directory, 2, 2)];
+        directory.record(&removal(&names[..1])).unwrap();
+        fail(&disk, operation, below, 1, DENIED);
+        assert_eq!(directory.sync_record().unwrap_err().kind(), DENIED);
+        // The new file contains lines that were added since.
+        directory.record(&removal(&names[1..])).unwrap();
+        let renamed = watch(&disk, Operation::Rename);
+        directory.sync_record().unwrap();
+        assert!(disk.is_synced(&path));
+        assert_eq!(recorded(&disk), names);
+        directory.sync_record().unwrap();
+        assert_eq!(renamed.lock().len(), 1, "the new file is as good as any");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_written_again_stays_in_doubt() {
+    for (operation, below) in [(Operation::Rename, "tmp"), (Operation::SyncFolder, "")] {
+        let (disk, directory) = opened();
+        directory.record(&removal(&[put(&directory, 1, 2)])).unwrap();
+        fail(&disk, Operation::SyncFile, "settled", 1, DENIED);
+        assert!(directory.sync_record().is_err());
+        fail(&disk, operation, below, 1, DENIED);
+        assert_eq!(directory.sync_record().unwrap_err().kind(), DENIED);
+        let renamed = watch(&disk, Operation::Rename);
+        directory.sync_record().unwrap();
+        assert_eq!(renamed.lock().len(), 1);
+        assert!(disk.is_synced(&Path::new(ROOT).join("settled")));
+    }
+}
+
+#[test]
+fn a_record_of_an_earlier_run_is_in_doubt_if_the_sync_of_the_start_fails() {
+    let (disk, directory) = opened();
+    let names = [put(&directory, 1, 2)];
+    directory.record(&removal(&names)).unwrap();
+    drop(directory);
+    let (directory, _) = open_on(&disk).unwrap();
+    fail(&disk, Operation::SyncAll, "", 1, DENIED);
+    assert!(directory.sync_found(false).is_err());
+    disk.heal();
+    directory.record(&removal(&names)).unwrap();
+    directory.sync_record().unwrap();
+    assert!(disk.is_synced(&Path::new(ROOT).join("settled")));
+}
+
+#[test]
+fn an_empty_record_is_never_in_doubt() {
+    let (disk, directory) = opened();
+    fail(&disk, Operation::SyncAll, "", 1, DENIED);
+    assert!(directory.sync_found(false).is_err());
+    directory.sync_record().unwrap();
+    assert!(!disk.names(Path::new(ROOT)).contains(&"settled".to_owned()));
+}
+
+#[test]
 fn the_record_becomes_shorter_when_some_of_its_files_are_gone() {
     let (disk, directory) = opened();
     let names: Vec<_> = (1..=4).map(|seq| put(&directory, seq, 2)).collect();
