@@ -14,12 +14,14 @@ use thiserror::Error;
 
 use super::codec;
 use super::name::FileName;
-use model::PointRanges;
-use model::Snapshot;
+use model::{Point, PointRanges, Snapshot, Value};
 
 const MAGIC: &[u8; 8] = b"tallydsp";
-/// The version that is written. Version 1 had no literals, and other buckets of sketches.
-const VERSION: u8 = 2;
+/// The newest version: a timer may have no samples, in a point for an idle series.
+const VERSION: u8 = 3;
+/// The version of a file without such timers, which earlier builds can read, too. Version 1 had no
+/// literals, and other buckets of sketches.
+const VERSION_WITHOUT_IDLE_TIMERS: u8 = 2;
 /// The packing: one LZ4 block.
 const LZ4: u8 = 1;
 /// Offset of the first number: magic, version, packing and header length come before it.
@@ -55,13 +57,14 @@ pub(crate) fn write(
     let mut unpacked = Vec::new();
     codec::encode(snapshot, points, instance, &mut unpacked);
     let packed = lz4_flex::block::compress(&unpacked);
+    let version = version_of(snapshot, points);
     let end_ms = snapshot.window.end_ms;
     let start_ms = end_ms.saturating_sub(snapshot.window.length.as_millis() as u64);
     let points = points.count();
 
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len() + 2 * CRC_BYTES);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&[VERSION, LZ4]);
+    bytes.extend_from_slice(&[version, LZ4]);
     bytes.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
     for number in [seq, start_ms, end_ms, points, packed.len() as u64, unpacked.len() as u64] {
         bytes.extend_from_slice(&number.to_le_bytes());
@@ -73,6 +76,13 @@ pub(crate) fn write(
     bytes.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
     let name = FileName { seq, start_ms, points, bytes: bytes.len() as u64 };
     (name, bytes)
+}
+
+fn version_of(snapshot: &Snapshot, points: &PointRanges) -> u8 {
+    let is_idle_timer =
+        |point: &Point| matches!(&point.value, Value::Timer(timer) if timer.is_idle());
+    let has_idle_timers = points.of(&snapshot.points).any(is_idle_timer);
+    if has_idle_timers { VERSION } else { VERSION_WITHOUT_IDLE_TIMERS }
 }
 
 /// Reads the content of the file `name`.
@@ -132,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::spool::codec::tests::{shown, snapshot};
-    use model::testing::snapshot_of_counters;
+    use model::testing::{counter, snapshot_of, snapshot_of_counters, timer};
 
     fn whole(snapshot: &Snapshot) -> (FileName, Vec<u8>) {
         write(7, snapshot, &PointRanges::first(snapshot.points.len()), "run-1")
@@ -182,7 +192,21 @@ mod tests {
         bytes[8] = VERSION + 1;
         let crc = crc32fast::hash(&bytes[..HEADER_BYTES]).to_le_bytes();
         bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&crc);
-        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(3))));
+        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(4))));
+    }
+
+    #[test]
+    fn only_a_file_with_a_timer_without_samples_needs_the_newest_version() {
+        let snapshot = |samples: &[(f64, f64)]| {
+            snapshot_of(vec![counter("c", &[], 1.0), timer("t", &[], samples)])
+        };
+        let (sampled, idle) = (snapshot(&[(3.0, 1.0)]), snapshot(&[]));
+        assert_eq!(whole(&sampled).1[8], 2, "earlier builds read it");
+        let (name, bytes) = whole(&idle);
+        assert_eq!(bytes[8], 3, "earlier builds do not take it for a damaged one");
+        assert_eq!(shown(&read(name, &bytes).unwrap()), shown(&idle));
+        let (_, bytes) = write(7, &idle, &PointRanges::first(1), "run-1");
+        assert_eq!(bytes[8], 2, "the timer is not in it");
     }
 
     /// Sets the checksum of a header of this length.
@@ -196,12 +220,18 @@ mod tests {
         let (name, mut bytes) = whole(&snapshot_of_counters(5));
         bytes[9] = LZ4 + 1;
         sign(&mut bytes, HEADER_BYTES);
-        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(VERSION))));
+        assert!(matches!(
+            read(name, &bytes),
+            Err(SpoolFileError::Newer(VERSION_WITHOUT_IDLE_TIMERS))
+        ));
         bytes[9] = LZ4;
         bytes.insert(HEADER_BYTES, 0);
         bytes[10] += 1;
         sign(&mut bytes, HEADER_BYTES + 1);
-        assert!(matches!(read(name, &bytes), Err(SpoolFileError::Newer(VERSION))));
+        assert!(matches!(
+            read(name, &bytes),
+            Err(SpoolFileError::Newer(VERSION_WITHOUT_IDLE_TIMERS))
+        ));
     }
 
     #[test]
