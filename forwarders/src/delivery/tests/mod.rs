@@ -4,6 +4,7 @@ mod defaults;
 mod delivery;
 mod log;
 mod reload;
+mod slow_disk;
 mod sockets;
 mod spool;
 mod spool_bounds;

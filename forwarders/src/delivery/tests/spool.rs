@@ -28,7 +28,7 @@ use crate::delivery::stats::Counts;
 use crate::delivery::task::EndedForwarder;
 use crate::delivery::window_parts::PART_POINTS;
 use crate::select::SelectConfig;
-use crate::spool::SpoolPlace;
+use crate::spool::{Host, SpoolPlace};
 use basics::units::{ByteSize, Span};
 use model::testing::snapshot_of_counters;
 use model::{IdleLimits, Point, Snapshot};
@@ -151,12 +151,21 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn start(folder: &Path, peer: &Peer, delivery: DeliveryConfig) -> Self {
+        Self::start_on(&Host::Real, folder, peer, delivery)
+    }
+
+    pub(super) fn start_on(
+        host: &Host,
+        folder: &Path,
+        peer: &Peer,
+        delivery: DeliveryConfig,
+    ) -> Self {
         let runtime =
             Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let entered = runtime.enter();
         let destination = destination(0, peer, delivery);
         let place = SpoolPlace { folder: folder.into(), instance: "run-1".into() };
-        let (queue, running, task) = destination.split_with_spool(&place);
+        let (queue, running, task) = destination.split_on(host, &place);
         let (deadline, watched) = watch::channel(None);
         let task = runtime.spawn(task.run(watched));
         drop(entered);
@@ -186,6 +195,18 @@ impl Run {
         let (queue, _, task) = destination.split_with_spool(&place);
         self.runtime.spawn(task.run(watch::channel(None).1));
         [queue, self.running.queue().unwrap()]
+    }
+
+    /// Lets time pass.
+    pub(super) fn sleep(&self, time: Duration) {
+        self.runtime.block_on(async { sleep(time).await });
+    }
+
+    /// Waits until this many points are delivered.
+    pub(super) fn until_delivered(&self, points: u64) {
+        while self.check().delivered < points {
+            self.sleep(Duration::from_micros(100));
+        }
     }
 
     /// Reloads the configuration with other settings for the destination.
