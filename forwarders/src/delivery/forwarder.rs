@@ -92,7 +92,7 @@ pub trait Forwarder: Send {
     /// The histograms that count timers of this window, the latest that was encoded; empty if the
     /// destination has none. For `tallyd explain`.
     fn histograms(&self, _window: &Snapshot) -> Vec<ExplainedHistogram> {
-        Vec::new()
+        vec![]
     }
 
     /// Sends the pending payloads and records the outcome of each in the batch.
