@@ -17,7 +17,7 @@ pub(crate) enum Quantity {
 }
 
 /// The keys that a section requires in addition to the one that is tried.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 15] = [
     // Without it, `idle_for` has nothing to limit.
     ("forwarders.console", "idle: statsd"),
     ("forwarders.file", "path: x"),

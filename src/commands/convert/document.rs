@@ -29,6 +29,8 @@ pub(super) enum Value {
 }
 
 impl Value {
+    // By value, so that it can be passed to `map`.
+    #[expect(clippy::needless_pass_by_value)]
     pub(super) fn word(text: impl ToString) -> Self {
         Self::Word(text.to_string())
     }

@@ -82,7 +82,7 @@ impl Plan {
         section(&mut root, "rules", list(self.rules));
         section(&mut root, "aggregation", self.aggregation.into());
         section(&mut root, "kamailio", list(self.kamailio));
-        section(&mut root, "forwarders", forwarders(self.forwarders).into());
+        section(&mut root, "forwarders", forwarders(&self.forwarders).into());
         let (head, notes) = (super::notes::wrapped(origin, "# ", "# "), self.notes.comments());
         format!("{head}{notes}\n{}{}", root.write(), self.daemon.write())
     }
@@ -97,7 +97,7 @@ pub(super) enum Secret {
 }
 
 /// A mapping for each kind; a list where a kind has several destinations, which then have names.
-fn forwarders(destinations: Vec<(&'static str, Block)>) -> Block {
+fn forwarders(destinations: &[(&'static str, Block)]) -> Block {
     let mut kinds: Vec<&'static str> = Vec::new();
     destinations.iter().map(|(kind, _)| *kind).for_each(|kind| {
         if !kinds.contains(&kind) {

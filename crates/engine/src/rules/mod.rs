@@ -71,15 +71,15 @@ impl Rules {
         }
         ConfigErrors::check(errors)?;
         let index =
-            Self::index(&rules).map_err(|message| Self::at_first(sections, source, message))?;
+            Self::index(&rules).map_err(|message| Self::at_first(sections, source, &message))?;
         Ok(Self { rules, index })
     }
 
     fn index(rules: &[Rule]) -> Result<RuleIndex, String> {
         let numbered = || (0..).zip(rules);
-        let mut index = RuleIndex::of_regexes(numbered().filter_map(|(number, rule)| {
-            matches!(rule.pattern, Pattern::Regex(_)).then(|| (number, rule.pattern.as_str()))
-        }))?;
+        let regexes = numbered().filter(|(_, rule)| matches!(rule.pattern, Pattern::Regex(_)));
+        let mut index =
+            RuleIndex::of_regexes(regexes.map(|(number, rule)| (number, rule.pattern.as_str())))?;
         for (number, rule) in numbered() {
             if let Pattern::Glob(glob) = &rule.pattern {
                 index.add_glob(number, glob);
@@ -88,11 +88,7 @@ impl Rules {
         Ok(index)
     }
 
-    fn at_first(
-        sections: &[Spanned<RuleSection>],
-        source: &Source,
-        message: String,
-    ) -> ConfigErrors {
+    fn at_first(sections: &[Spanned<RuleSection>], source: &Source, message: &str) -> ConfigErrors {
         let first = sections.iter().find_map(|section| section.regex.as_ref());
         let span = first.map_or(yaml::SourceSpan::START, Spanned::span);
         let error: ConfigError = source.error_at(span, format!("`rules`: {message}"));

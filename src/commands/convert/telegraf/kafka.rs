@@ -105,12 +105,11 @@ fn producer(
         _ => None,
     };
     properties.set_some("compression.codec", codec.map(Value::word));
-    match output.text("required_acks")?.as_deref() {
-        Some("1" | "0") => plan.notes.lost(
+    if let Some("1" | "0") = output.text("required_acks")?.as_deref() {
+        plan.notes.lost(
             output.name_of("required_acks"),
             "a point counts as delivered when all in-sync replicas have it (`acks: all`)",
-        ),
-        _ => {}
+        );
     }
     if let Some(bytes) = output.number("max_message_bytes")? {
         properties.set("message.max.bytes", Value::word(bytes));
