@@ -119,6 +119,6 @@ mod tests {
         let text = notes.comments();
         assert!(text.lines().all(|line| line.starts_with('#') && line.chars().count() <= WIDTH));
         assert!(text.contains("# - a\\nb: c: word"), "{text}");
-        assert_eq!(text.lines().count(), 8, "{text}");
+        assert_eq!(text.lines().count(), 7, "{text}");
     }
 }

@@ -161,7 +161,8 @@ impl SeriesTable {
         registry: &Registry,
     ) -> Option<SeriesSlot> {
         let place = self.locate(identity, registry);
-        self.record_in(place, value, weight, arrival_ns);
+        let is_recorded = self.record_in(place, value, weight, arrival_ns);
+        debug_assert!(is_recorded, "no rules apply");
         // Without a slot, the line is not cached: each overflowed sample has to ask the registry,
         // which counts it, and which admits the series once there is room.
         place.is_requested.then_some(place.slot)
@@ -170,6 +171,7 @@ impl SeriesTable {
     /// Adds a sample to the series that was located for it. Returns whether it was added, and not
     /// dropped by a rule.
     #[inline]
+    #[must_use]
     pub fn record_in(
         &mut self,
         place: SeriesPlace,
@@ -305,6 +307,7 @@ impl SeriesTable {
 
     /// Adds a sample to a series of this table.
     #[inline(never)]
+    #[must_use]
     pub fn record_at(
         &mut self,
         slot: SeriesSlot,
@@ -325,6 +328,7 @@ impl SeriesTable {
 
     /// Adds a sample whose slot has no cell. Returns `false` if a rule drops it.
     #[cold]
+    #[must_use]
     fn record_redirected(
         &mut self,
         slot: SeriesSlot,
@@ -375,6 +379,7 @@ impl SeriesTable {
 
     /// Adds the sample of a known line with this number. Returns `false` if a rule drops it.
     #[inline(always)]
+    #[must_use]
     pub fn record_known(&mut self, known: KnownLine, number: f64, arrival_ns: u64) -> bool {
         let KnownLine { slot, meaning, weight } = known;
         let is_added = match meaning {
@@ -388,6 +393,7 @@ impl SeriesTable {
     /// The same for a number that changes the form of its cell, is weighted, or belongs to a timer, and
     /// for a slot without a cell.
     #[inline(never)]
+    #[must_use]
     fn record_unusual(&mut self, known: KnownLine, number: f64, arrival_ns: u64) -> bool {
         let value = match known.meaning {
             NumberMeaning::Counter => SampleValue::Counter(number),

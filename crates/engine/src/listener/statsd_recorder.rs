@@ -62,8 +62,11 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         let RecorderContext { identifier, registry, .. } = self.context;
         let series = (value.kind(), &*line.name);
         let place = self.table.locate_message(identifier, series, line.tags, registry);
-        self.table.record_at(place.slot, value, run.weight(), self.arrival_ns);
-        self.counts.aggregated += 1;
+        if self.table.record_at(place.slot, value, run.weight(), self.arrival_ns) {
+            self.counts.aggregated += 1;
+        } else {
+            self.dropped(place);
+        }
         self.learn(place, value, run.weight());
     }
 
