@@ -39,7 +39,7 @@ pub enum Command {
     /// Send metrics to a daemon and verify that it accepts them
     #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
     Send(SendArgs),
-    /// Show the samples that a running daemon receives, live
+    /// Show the samples that a running daemon receives, or the points that leave it, live
     #[command(after_help = TAP_HELP)]
     Tap(TapArgs),
     /// Show a running daemon live: rates, ledger, metrics, tag keys, senders, destinations
@@ -108,6 +108,8 @@ Examples:
   tallyd tap --rejected                          rejected messages and reasons
   tallyd tap --from 10.1.0.0/16 --with-rejected  all messages from a network
   tallyd tap --match user.logins --count 1 --duration 1m    wait for a metric
+  tallyd tap --out                               points that leave, all destinations
+  tallyd tap --out influxdb --bytes --match 'user.*'  payloads of one of them
   tallyd tap --format json | jq .tags
 
 A + marks the agent's tags. If more samples match than the daemon may show, it shows a random part \

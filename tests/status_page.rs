@@ -13,12 +13,16 @@ use serde_json::json;
 /// Opens the page of a daemon in a browser; returns the document after some seconds of its script, and
 /// the messages on the console.
 fn opened(browser: &str, address: SocketAddr) -> (String, String) {
+    opened_at(browser, &format!("http://{address}/"))
+}
+
+fn opened_at(browser: &str, url: &str) -> (String, String) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{address}/"))
+        .arg(url)
         .env("HOME", profile.path())
         .output()
         .unwrap();
@@ -136,6 +140,76 @@ fn a_browser_shows_a_hint_while_there_is_no_sample_and_groups_equal_rejections()
     assert_eq!(rejected.matches("class=\"message\"").count(), 2, "{rejected}");
     assert!(rejected.contains("7 times"), "{rejected}");
     assert!(part(&document, "ledger").contains("not valid JSON"), "{document}");
+}
+
+#[test]
+fn a_browser_searches_a_hundred_thousand_series_and_shows_a_chart_of_one() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let daemon = Daemon::start(
+        "interval: 1s\naggregation: { max_series: 200000, max_series_per_metric: 200000 }\nbind_port: 0\n\
+         listeners: [{ protocol: statsd, transport: tcp, address: \"127.0.0.1:0\" }]\n\
+         forwarders: { file: { path: DIR/points } }\n",
+    );
+    let mut lines: String =
+        (0..100_000).map(|n| format!("m.{}:{n}|g|#host:web-{n}\n", n % 1000)).collect();
+    lines += "queue.depth:42|g|#host:web-1\n";
+    let mut tcp = TcpStream::connect(daemon.address("statsd/tcp")).unwrap();
+    tcp.write_all(lines.as_bytes()).unwrap();
+    daemon.wait_for("all series", |status| status["series"]["total"] == 100_001);
+    daemon.wait_for("a window", |status| status["windows"]["points"].as_u64() > Some(0));
+    let (document, console) = opened_at(&browser, &format!("http://{}/#values=m.77", daemon.admin));
+    assert_eq!(console, "", "the browser complains");
+    let values = part(&document, "values");
+    // `m.77` and `m.770` to `m.779`, each with 100 series.
+    assert!(values.contains("and 1,080 other series"), "{values}");
+    assert!(values.contains(">m.77<small>host=web-"), "{values}");
+    assert!(part(&document, "chart").find("class=\"line\"").is_none(), "nothing is chosen");
+    // The chart of the only series that matches: its level, while further values are recorded.
+    let sending = std::thread::spawn(move || {
+        for _ in 0..200 {
+            if tcp.write_all(b"queue.depth:+1|g|#host:web-1\n").is_err() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    let (document, console) =
+        opened_at(&browser, &format!("http://{}/#values=queue", daemon.admin));
+    assert_eq!(console, "", "the browser complains");
+    let chart = part(&document, "chart");
+    assert!(chart.contains("queue.depth") && chart.contains("host=web-1"), "{chart}");
+    assert_eq!(daemon.status()["values"]["watched"], 1);
+    drop(daemon);
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_chart_is_recorded_while_it_is_watched() {
+    let daemon = Daemon::start(
+        "interval: 200ms\nadmin: { listen: \"127.0.0.1:0\", series: { max_watched: 1 } }\n",
+    );
+    let chart = |query: &str| -> (u16, serde_json::Value) {
+        let (status, body) = daemon.get(&format!("/api/v1/chart?{query}"));
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    };
+    let query = "name=m&type=gauge&tag=host%3Da";
+    assert_eq!(chart(query), (200, json!({ "interval_s": 0.2, "points": [] })));
+    assert_eq!(chart("name=m&type=gauge&tag=host%3Db").0, 429);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        daemon.send(r#"{"metric_name":"m","metric_type":"gauge","value":7,"host":"a"}"#);
+        daemon.send(r#"{"metric_name":"m","metric_type":"gauge","value":8,"host":"b"}"#);
+        let points = chart(query).1["points"].take();
+        let values: Vec<_> = points.as_array().unwrap().iter().map(|one| &one["value"]).collect();
+        assert!(values.iter().all(|value| value.is_null() || **value == 7.0), "{points}");
+        if values.iter().filter(|value| value.is_number()).count() > 2 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{points}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let values = daemon.status()["values"].take();
+    assert_eq!((&values["watched"], &values["watches_refused"]), (&json!(1), &json!(1)));
 }
 
 #[test]

@@ -614,3 +614,97 @@ fn a_tap_is_refused_to_pages_of_other_sites() {
     assert_eq!(daemon.get("/api/v1/tap?mtch=a").0, 400);
     assert_eq!(accepted(&daemon.status()), 0);
 }
+
+// ---- Points that leave -----------------------------------------------------------------------
+
+/// Sends a counter after each pause until the tap has ended, and returns its lines.
+fn tapped_output(daemon: &Daemon, args: &[&str]) -> Vec<String> {
+    let mut command = tallyd();
+    command.args(["tap", "--admin", &format!("http://{}", daemon.admin), "--out"]).args(args);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        assert!(std::time::Instant::now() < deadline, "the tap does not end");
+        daemon.send(r#"{"metric_name":"user.logins","metric_type":"counter","stage":"login"}"#);
+        daemon.send(r#"{"metric_name":"other","metric_type":"gauge","value":3}"#);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(ToOwned::to_owned).collect()
+}
+
+const TWO_DESTINATIONS: &str = "interval: 200ms\nforwarders:\n  file: { path: DIR/points }\n  \
+    influxdb: { url: \"http://127.0.0.1:1\", database: d }\n  console: { name: renamed, select: { prefix: \"p.\", \
+    drop_tags: [stage] } }\n";
+
+#[test]
+fn points_are_shown_when_they_leave_a_destination_after_select() {
+    let daemon = Daemon::start(TWO_DESTINATIONS);
+    let lines =
+        tapped_output(&daemon, &["renamed", "--match", "p.*", "--count", "4", "--format", "json"]);
+    assert_eq!(lines.len(), 4);
+    for line in lines {
+        let point: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&point["event"], &point["forwarder"]), (&"point".into(), &"renamed".into()));
+        assert!(["p.user.logins", "p.other"].contains(&point["name"].as_str().unwrap()), "{point}");
+        assert_eq!((&point["tags"]["stage"], &point["refused"]), (&Value::Null, &Value::Null));
+        assert!(point["fields"].as_object().unwrap().values().all(Value::is_number), "{point}");
+    }
+    // Those that wait for a destination that is down have not left.
+    let lines = tapped_output(&daemon, &["--count", "10", "--type", "gauge"]);
+    assert!(lines.iter().all(|line| line.contains(" to file") || line.contains(" to renamed")));
+    assert!(
+        lines.iter().any(|line| line.contains("gauge") && line.contains("value=3")),
+        "{lines:?}"
+    );
+    let status = daemon.wait_for("the end of the taps", |status| status["taps"]["open"] == 0);
+    assert_eq!((&status["taps"]["accepted"], &status["taps"]["refused"]), (&2.into(), &0.into()));
+    assert!(status["taps"]["shown"].as_u64() >= Some(14), "{}", status["taps"]);
+}
+
+#[test]
+fn payloads_are_shown_as_the_destination_gets_them() {
+    let daemon = Daemon::start(TWO_DESTINATIONS);
+    let lines = tapped_output(&daemon, &["file", "--bytes", "--match", "user.*", "--count", "2"]);
+    let text = lines.join("\n");
+    assert!(text.contains("payload") && text.contains("to file"), "{text}");
+    assert!(text.contains("\"user.logins\"") && text.contains("\"stage\":\"login\""), "{text}");
+    for (args, words) in [
+        (&["--out", "nobody"][..], "expected one of"),
+        (&["--bytes"], "--out"),
+        (&["--out", "file", "--rejected"], "cannot be used with"),
+    ] {
+        let mut command = tallyd();
+        command.args(["tap", "--admin", &format!("http://{}", daemon.admin)]).args(args);
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_delays_no_delivery_and_its_loss_is_counted() {
+    let daemon = Daemon::start(
+        "interval: 200ms\naggregation: { max_series: 200000, max_series_per_metric: 200000 }\n\
+         listeners: [{ protocol: statsd, transport: tcp, address: \"127.0.0.1:0\" }]\n\
+         forwarders: { file: { path: DIR/points } }\n",
+    );
+    let mut tap = std::net::TcpStream::connect(daemon.admin).unwrap();
+    tap.write_all(b"GET /api/v1/tap?out= HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    daemon.wait_for("the tap", |status| status["taps"]["open"] == 1);
+    let mut lines = String::new();
+    for number in 0..100_000 {
+        lines += &format!("m:1|c|#host:web-{number:050}\n");
+    }
+    let mut tcp = std::net::TcpStream::connect(daemon.address("statsd/tcp")).unwrap();
+    tcp.write_all(lines.as_bytes()).unwrap();
+    daemon.wait_for("delivery", |status| {
+        status["forwarders"]["file"]["delivered"].as_u64() >= Some(100_000)
+    });
+    drop(tap);
+    let status = daemon.wait_for("the end of the tap", |status| status["taps"]["open"] == 0);
+    assert!(status["taps"]["dropped"].as_u64() > Some(0), "{}", status["taps"]);
+    let taps = &status["taps"];
+    let counted = taps["shown"].as_u64().unwrap() + taps["dropped"].as_u64().unwrap();
+    assert_eq!(counted, status["forwarders"]["file"]["delivered"].as_u64().unwrap());
+}

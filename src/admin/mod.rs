@@ -27,10 +27,12 @@ use self::unix_socket::{AdminSocketError, AdminUnixSocket};
 pub use self::service::http_server;
 
 mod changes;
+mod chart;
 mod health;
 mod history;
 mod json;
 mod operators;
+mod output_tap;
 mod page;
 mod rejected;
 mod reload;

@@ -19,7 +19,7 @@ use axum::{Router, middleware};
 
 use super::json::VisibleJson;
 use super::state::AdminState;
-use super::{changes, health, page, rejected, reload, series, status, tap};
+use super::{changes, chart, health, page, rejected, reload, series, status, tap};
 use crate::config::effective;
 use crate::runtime::self_metrics;
 
@@ -46,6 +46,7 @@ fn handler(path: AdminPath) -> MethodRouter<AdminState> {
         AdminPath::Config => get(config),
         AdminPath::Top => get(top),
         AdminPath::Series => get(series::list).delete(changes::remove_series),
+        AdminPath::Chart => get(chart::show),
         AdminPath::Tap => get(tap::stream),
     }
 }
@@ -136,8 +137,8 @@ mod tests {
         assert_eq!(
             try_these(),
             "try /, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/rejected, \
-             /api/v1/history, /api/v1/reload, /api/v1/config, /api/v1/top, /api/v1/series or \
-             /api/v1/tap\n"
+             /api/v1/history, /api/v1/reload, /api/v1/config, /api/v1/top, /api/v1/series, \
+             /api/v1/chart or /api/v1/tap\n"
         );
     }
 }

@@ -73,6 +73,7 @@ fn access(path: AdminPath) -> PathAccess {
         | AdminPath::Config
         | AdminPath::Top
         | AdminPath::Series
+        | AdminPath::Chart
         | AdminPath::Tap => PathAccess::OwnSite,
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn of(runtime: &RuntimeState) -> Status {
         listeners,
         kamailio: components.kamailio.iter().map(|stats| kamailio(stats)).collect(),
         series: series(runtime),
-        taps: runtime.taps.status(),
+        taps: runtime.output_taps.added_to(runtime.taps.status()),
         values: Some(runtime.values.status()),
         forwarders: forwarders.map(|one| (one.name.clone(), forwarder(one))).collect(),
     }

@@ -1,8 +1,9 @@
-//! `/api/v1/tap`: sends the messages that listeners receive as server-sent events, for as long as the
-//! client reads.
+//! `/api/v1/tap`: sends the messages that listeners receive, or the points that leave destinations, as
+//! server-sent events, for as long as the client reads.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,10 @@ use httpserver::LongReply;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::output_tap::{self, OutputQuery, OutputSubscription};
 use super::state::AdminState;
+use crate::runtime::RuntimeState;
+use engine::listener::tap::TapConfig;
 use engine::listener::tap::event;
 use engine::listener::tap::filter::TapQuery;
 use engine::listener::tap::taps::{Subscription, TapCounts, TapRefused};
@@ -25,6 +29,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// Pause between two counts events. They also show the client that the daemon is alive, and the
 /// daemon that the client is.
 const COUNTS: Duration = Duration::from_secs(1);
+/// The points a second that a client of output is shown at most: as many as its queue holds.
+const OUTPUT_RATE: u64 = 8_192;
 /// Size at which a frame takes no further event.
 const FRAME_BYTES: usize = 64 << 10;
 
@@ -33,21 +39,85 @@ pub(super) async fn stream(
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
+    match OutputQuery::parse(&query) {
+        Some(Ok(query)) => return stream_output(&runtime, query),
+        Some(Err(words)) => return refusal(StatusCode::BAD_REQUEST, &words),
+        None => {}
+    }
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let query = match TapQuery::parse(parameters.iter().map(|(key, value)| (&**key, &**value))) {
         Ok(query) => query,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
     match runtime.taps.join(query) {
-        Ok(subscription) => events(subscription, &runtime.instance),
+        Ok(subscription) => {
+            let rate = subscription.rate();
+            events(TapSource::Listeners(subscription), &runtime.instance, rate)
+        }
         Err(refused) => turn_away(refused),
     }
 }
 
+/// Shows what leaves destinations.
+fn stream_output(runtime: &Arc<RuntimeState>, query: OutputQuery) -> Response {
+    let TapConfig { max_clients, .. } = runtime.config.current().config.admin.tap;
+    if runtime.taps.is_closing() {
+        return turn_away(TapRefused::Stopping);
+    }
+    if !output_tap::exists(&runtime.components.now(), &query) {
+        let names: Vec<_> =
+            runtime.components.now().forwarders.iter().map(|one| one.name.clone()).collect();
+        let words = format!("no forwarder has this name: expected one of {}", names.join(", "));
+        return refusal(StatusCode::BAD_REQUEST, &words);
+    }
+    match OutputSubscription::join(runtime, query, max_clients) {
+        Some(subscription) => {
+            events(TapSource::Output(subscription), &runtime.instance, OUTPUT_RATE)
+        }
+        None => turn_away(TapRefused::TooMany(max_clients)),
+    }
+}
+
+/// Where the events of a client come from.
+enum TapSource {
+    Listeners(Subscription),
+    Output(OutputSubscription),
+}
+
+impl TapSource {
+    fn next(&self) -> Option<Bytes> {
+        match self {
+            Self::Listeners(subscription) => subscription.next(),
+            Self::Output(subscription) => subscription.next(),
+        }
+    }
+
+    fn counts(&self) -> TapCounts {
+        match self {
+            Self::Listeners(subscription) => subscription.counts(),
+            Self::Output(subscription) => subscription.counts(),
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        match self {
+            Self::Listeners(subscription) => subscription.is_closing(),
+            Self::Output(subscription) => subscription.is_closing(),
+        }
+    }
+
+    /// Once a second.
+    fn refresh(&self) {
+        if let Self::Output(subscription) = self {
+            subscription.watch_new_forwarders();
+        }
+    }
+}
+
 /// The reply that lasts as long as the client reads it.
-fn events(subscription: Subscription, instance: &str) -> Response {
-    let start = event::start(instance, subscription.rate());
-    let body = Body::new(TapBody::new(subscription, start));
+fn events(source: TapSource, instance: &str, rate: u64) -> Response {
+    let start = event::start(instance, rate);
+    let body = Body::new(TapBody::new(source, start));
     // The connection ends with this reply.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CONNECTION, "close")];
     let mut response = (headers, body).into_response();
@@ -77,7 +147,7 @@ fn refusal(status: StatusCode, words: &str) -> Response {
 
 /// The events for one client.
 struct TapBody {
-    subscription: Subscription,
+    source: TapSource,
     tick: Interval,
     /// The first event, until it is sent.
     start: Option<Bytes>,
@@ -89,11 +159,11 @@ struct TapBody {
 }
 
 impl TapBody {
-    fn new(subscription: Subscription, start: Bytes) -> Self {
+    fn new(source: TapSource, start: Bytes) -> Self {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            subscription,
+            source,
             tick,
             start: Some(start),
             has_more: false,
@@ -107,12 +177,12 @@ impl TapBody {
     fn gather(&mut self) -> Vec<u8> {
         // Read before the queue, so that the queue contains every event that is counted as shown or that
         // precedes the end.
-        let is_closing = self.subscription.is_closing();
-        let counts = self.subscription.counts();
+        let is_closing = self.source.is_closing();
+        let counts = self.source.counts();
         let mut frame = Vec::new();
         self.has_more = true;
         while frame.len() < FRAME_BYTES {
-            let Some(event) = self.subscription.next() else {
+            let Some(event) = self.source.next() else {
                 self.has_more = false;
                 break;
             };
@@ -124,6 +194,7 @@ impl TapBody {
             let since = counts.since(&self.counted);
             frame.extend_from_slice(&event::counts(passed.as_secs_f64(), &since));
             (self.counted, self.counted_at) = (counts, Instant::now());
+            self.source.refresh();
         }
         if is_last {
             frame.extend_from_slice(&event::end());

@@ -108,6 +108,8 @@ pub struct OperatorsConfig {
 
 /// Largest `series.max_requests`.
 const SERIES_REQUESTS_MAX: u32 = 16;
+/// Largest `series.max_watched`.
+const WATCHED_MAX: u32 = 64;
 
 /// `admin.series`: the bounds of `/api/v1/series`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -121,16 +123,25 @@ pub struct SeriesConfig {
     /// larger one, requests show only which series are live, and the levels of gauges. `0` keeps none.
     /// Defaults to `512MiB`.
     pub max_window: ByteSize,
+    /// Maximum number of series that are recorded for charts on the status page. Each takes up to 50 KB
+    /// while it is watched, and a look at every point of a window. `0` disables charts. 0 to 64. Defaults
+    /// to `16`.
+    #[serde(deserialize_with = "watched")]
+    pub max_watched: u32,
 }
 
 impl Default for SeriesConfig {
     fn default() -> Self {
-        Self { max_requests: 2, max_window: ByteSize::from_mib(512) }
+        Self { max_requests: 2, max_window: ByteSize::from_mib(512), max_watched: 16 }
     }
 }
 
 fn series_requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     between(deserializer, 0..=SERIES_REQUESTS_MAX)
+}
+
+fn watched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    between(deserializer, 0..=WATCHED_MAX)
 }
 
 impl AdminConfig {

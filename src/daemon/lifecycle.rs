@@ -21,6 +21,7 @@ use super::start_error::StartError;
 use crate::admin::{AdminServer, AdminSockets, http_server};
 use crate::daemon::logging::LogHandle;
 use crate::runtime::current_values::CurrentValues;
+use crate::runtime::output_taps::OutputTaps;
 use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use crate::runtime::self_metrics::pipeline::SelfMetricsRecorder;
@@ -95,6 +96,7 @@ impl Daemon {
             restart: restart_stats,
             values: Arc::new(CurrentValues::new(config.admin.window_bytes_max())),
             taps: Arc::new(Taps::new(config.admin.tap)),
+            output_taps: OutputTaps::default(),
             admin: Arc::clone(http.stats()),
             log_lines_dropped: log.dropped(),
             is_ready: AtomicBool::new(false),

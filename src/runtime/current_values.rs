@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use api::status::ValuesStatus;
 use engine::aggregator::latest_window::{LatestWindow, LiveList};
@@ -9,6 +10,8 @@ use engine::aggregator::thread::{AggregatorCommand, Emit, SeriesRemoval};
 use engine::series_filter::SeriesFilter;
 use model::Snapshot;
 use tokio::runtime::Handle;
+
+use super::series_watches::SeriesWatches;
 
 /// The last window, the way to the aggregator, and the counts of requests.
 #[derive(Debug, Default)]
@@ -22,6 +25,7 @@ pub struct CurrentValues {
     running: AtomicU32,
     answered: AtomicU64,
     refused: AtomicU64,
+    watches: SeriesWatches,
 }
 
 /// The right to answer a request; it ends with the value.
@@ -78,12 +82,19 @@ impl CurrentValues {
         });
     }
 
-    /// Notes the memory of the window that is kept, and forgets it if it is too large.
+    /// The series that are watched in charts.
+    #[must_use]
+    pub fn watches(&self) -> &SeriesWatches {
+        &self.watches
+    }
+
+    /// Records the window for charts, notes its memory, and forgets it if it is too large.
     fn measure(&self, snapshot: Option<Arc<Snapshot>>, max: u64) {
         let Some(snapshot) = snapshot else {
             self.window_bytes.store(0, Ordering::Relaxed);
             return;
         };
+        self.watches.record(&snapshot, Instant::now());
         let bytes = snapshot.heap_bytes();
         if bytes <= max {
             self.window_bytes.store(bytes, Ordering::Relaxed);
@@ -133,7 +144,10 @@ impl CurrentValues {
     /// The counts so far.
     #[must_use]
     pub fn status(&self) -> ValuesStatus {
+        let (watched, watches_refused) = self.watches.counts();
         ValuesStatus {
+            watched,
+            watches_refused,
             answered: self.answered.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             window_bytes: self.window_bytes.load(Ordering::Relaxed),

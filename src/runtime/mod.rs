@@ -1,9 +1,11 @@
 //! The state of a running daemon, for the admin endpoint, the self-metrics and the log.
 
 pub mod current_values;
+pub mod output_taps;
 pub mod restart;
 pub mod running_config;
 pub mod self_metrics;
+pub mod series_watches;
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use forwarders::stats::ForwarderStats;
 use httpserver::HttpServerStats;
 
 use crate::runtime::current_values::CurrentValues;
+use crate::runtime::output_taps::OutputTaps;
 use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::RunningConfig;
 use engine::aggregator::registry::Registry;
@@ -49,6 +52,8 @@ pub struct RuntimeState {
     pub values: Arc<CurrentValues>,
     /// The open taps.
     pub taps: Arc<Taps>,
+    /// The clients that watch what leaves destinations.
+    pub output_taps: OutputTaps,
     /// The connections of the admin endpoint.
     pub admin: Arc<HttpServerStats>,
     /// Lines of the log that were dropped or could not be written.

@@ -33,13 +33,16 @@ pub enum AdminPath {
     /// [`SeriesList`](crate::series::SeriesList), asked with the
     /// [`parameter`](crate::series::parameter)s of that module.
     Series,
+    /// [`SeriesChart`](crate::series::SeriesChart), asked with the exact `name`, `type` and `tag`s of a
+    /// series.
+    Chart,
     /// The events of [`tap`](crate::tap), asked with its [`parameter`](crate::tap::parameter)s.
     Tap,
 }
 
 impl AdminPath {
     /// Every path, in the order in which the log and the reply to an unknown path list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Index,
         Self::Healthz,
         Self::Readyz,
@@ -51,6 +54,7 @@ impl AdminPath {
         Self::Config,
         Self::Top,
         Self::Series,
+        Self::Chart,
         Self::Tap,
     ];
 
@@ -69,6 +73,7 @@ impl AdminPath {
             Self::Config => "/api/v1/config",
             Self::Top => "/api/v1/top",
             Self::Series => "/api/v1/series",
+            Self::Chart => "/api/v1/chart",
             Self::Tap => "/api/v1/tap",
         }
     }

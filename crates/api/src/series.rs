@@ -89,6 +89,24 @@ pub struct SeriesValue {
     pub age_s: f64,
 }
 
+/// The values of a series in the latest windows, recorded while a chart of it is watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeriesChart {
+    /// Length of a window, in seconds.
+    pub interval_s: f64,
+    /// The values, the oldest first; from at most the last 5 minutes.
+    pub points: Vec<ChartPoint>,
+}
+
+/// The value of a series in a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChartPoint {
+    /// The end of the window.
+    pub end: String,
+    /// The count, level or mean; `None` without samples.
+    pub value: Option<f64>,
+}
+
 /// The reply to the removal of series.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeriesRemoved {

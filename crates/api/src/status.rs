@@ -154,6 +154,10 @@ pub struct ValuesStatus {
     pub window_bytes: u64,
     /// Windows not kept because they were larger than `admin.series.max_window`.
     pub windows_not_kept: u64,
+    /// Series that are recorded, because a chart of them is watched.
+    pub watched: u64,
+    /// Requests for a chart refused because `admin.series.max_watched` series were watched.
+    pub watches_refused: u64,
 }
 
 /// The clients of `/api/v1/tap`, and what became of the events for them.

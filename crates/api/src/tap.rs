@@ -29,6 +29,10 @@ pub mod parameter {
     pub const REJECTED: &str = "rejected";
     /// Most samples a second.
     pub const RATE: &str = "rate";
+    /// The name of a destination, or nothing for all: shows what leaves it in place of samples.
+    pub const OUT: &str = "out";
+    /// With `out`: `true` for the encoded payloads in place of points.
+    pub const BYTES: &str = "bytes";
 }
 
 /// The names of events. A reader ignores others.
@@ -39,6 +43,10 @@ pub mod event {
     pub const SAMPLE: &str = "sample";
     /// [`RejectedEvent`](super::RejectedEvent).
     pub const REJECTED: &str = "rejected";
+    /// [`PointEvent`](super::PointEvent).
+    pub const POINT: &str = "point";
+    /// [`PayloadEvent`](super::PayloadEvent).
+    pub const PAYLOAD: &str = "payload";
     /// [`CountsEvent`](super::CountsEvent), once a second.
     pub const COUNTS: &str = "counts";
     /// [`EndEvent`](super::EndEvent), the last.
@@ -107,6 +115,55 @@ pub struct RejectedEvent<'a> {
     /// The message.
     #[serde(flatten)]
     pub message: RejectedEntry<'a>,
+}
+
+/// A point that has left a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointEvent<'a> {
+    /// [`event::POINT`].
+    #[serde(default)]
+    pub event: Cow<'a, str>,
+    /// When the destination accepted or refused it.
+    pub time: Cow<'a, str>,
+    /// The name of the destination.
+    pub forwarder: Cow<'a, str>,
+    /// The metric type.
+    pub r#type: Cow<'a, str>,
+    /// The metric name, after `select`.
+    pub name: Cow<'a, str>,
+    /// The tags, after `select`.
+    pub tags: TagPairs<'a>,
+    /// The end of its window.
+    pub window_end: Cow<'a, str>,
+    /// Its fields.
+    pub fields: BTreeMap<String, f64>,
+    /// Why the destination refused it; `None` if it accepted it.
+    pub refused: Option<Cow<'a, str>>,
+}
+
+/// A payload that has left a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadEvent<'a> {
+    /// [`event::PAYLOAD`].
+    #[serde(default)]
+    pub event: Cow<'a, str>,
+    /// When the destination accepted or refused it.
+    pub time: Cow<'a, str>,
+    /// The name of the destination.
+    pub forwarder: Cow<'a, str>,
+    /// Number of points in it.
+    pub points: u64,
+    /// Number of bytes in it.
+    pub size: u64,
+    /// The key of a Kafka message, with escapes for bytes that are no text; empty for other destinations.
+    pub key: Cow<'a, str>,
+    /// The payload: text with escapes, or the content of a binary payload as text.
+    pub text: Cow<'a, str>,
+    /// Why the destination refused it; `None` if it accepted it.
+    pub refused: Option<Cow<'a, str>>,
+    /// Whether the text is cut, because the payload is large.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// What became of the messages since the previous counts.

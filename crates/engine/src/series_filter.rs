@@ -68,7 +68,10 @@ impl TagFilter {
 }
 
 /// The type of a word of a request.
-pub(crate) fn parse_kind(word: &str) -> Result<MetricKind, String> {
+///
+/// # Errors
+/// A sentence that lists the types.
+pub fn parse_kind(word: &str) -> Result<MetricKind, String> {
     MetricKind::from_word(word)
         .ok_or_else(|| format!("unknown type `{word}`: expected {}", MetricKind::listed()))
 }

@@ -41,6 +41,11 @@ impl DeliveryLog {
         }
     }
 
+    /// The destination's name.
+    pub(super) fn name(&self) -> &str {
+        &self.forwarder
+    }
+
     /// Logs the progress of a spool when a window was settled and `spooled` points are on disk.
     pub(super) fn window_settled(&mut self, spooled: u64, replayed: ReplayedPoints) {
         let (forwarder, ReplayedPoints { delivered, refused }) = (&self.forwarder, replayed);

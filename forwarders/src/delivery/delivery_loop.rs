@@ -155,7 +155,7 @@ impl DeliveryLoop {
     async fn deliver_window(&mut self) {
         // For the whole window: a destination that takes each part slowly falls behind too.
         let late_at = Instant::now() + LATE_AFTER;
-        while self.parts.encode_next(&mut *self.forwarder) {
+        while self.parts.encode_next(&mut *self.forwarder, self.backlog.output().is_watched()) {
             if !self.deliver_part(late_at).await {
                 return self.parts.discard();
             }
@@ -262,6 +262,8 @@ impl DeliveryLoop {
 
     /// Moves settled points to their columns in the ledger.
     fn settle(&mut self) {
+        // Before the outcome is taken, which has the reasons of refusals.
+        self.parts.show(self.backlog.output(), self.log.name(), &*self.forwarder);
         if let Some(outcome) = self.parts.take_outcome() {
             self.log.settled(&outcome.settled);
             self.window.delivered += outcome.settled.delivered;

@@ -1,5 +1,6 @@
 //! The interface that each kind of destination implements.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -87,6 +88,11 @@ pub trait Forwarder: Send {
     /// For `tallyd explain`.
     fn readable(&self, _payload: &[u8]) -> Option<String> {
         None
+    }
+
+    /// The payload without the secrets that it contains, for `tallyd tap`.
+    fn without_secrets<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(payload)
     }
 
     /// The histograms that count timers of this window, the latest that was encoded; empty if the

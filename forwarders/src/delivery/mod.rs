@@ -21,6 +21,7 @@ pub(crate) mod forwarder;
 pub mod handle;
 mod launch;
 mod ledger;
+pub mod output_watch;
 pub mod payload;
 pub mod reason;
 mod replay;

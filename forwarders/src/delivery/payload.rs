@@ -18,6 +18,15 @@ pub struct Payload<'a> {
     pub points: u64,
 }
 
+/// A payload that is delivered or refused.
+pub(crate) struct SettledPayload<'a> {
+    pub(crate) id: usize,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) key: &'a [u8],
+    /// The positions of its points, in payload order.
+    pub(crate) positions: Range<usize>,
+}
+
 /// The payloads of one snapshot, or of a part of it, and the outcome of each.
 ///
 /// All bytes are in one buffer that is reused for each window. A batch survives a failed attempt:
@@ -177,6 +186,32 @@ impl Batch {
             key: &self.bytes[entry.key.clone()],
             points: entry.points,
         })
+    }
+
+    /// The payloads that are delivered or refused.
+    pub(crate) fn settled_payloads(&self) -> impl Iterator<Item = SettledPayload<'_>> {
+        let mut start = 0;
+        let entries = self.entries.iter().enumerate().map(move |(id, entry)| {
+            let positions = start..start + entry.points as usize;
+            start = positions.end;
+            (id, entry, positions)
+        });
+        entries.filter(|(_, entry, _)| !entry.open).map(|(id, entry, positions)| SettledPayload {
+            id,
+            bytes: &self.bytes[entry.body.clone()],
+            key: &self.bytes[entry.key.clone()],
+            positions,
+        })
+    }
+
+    /// The index in the encoded snapshot of the point at a position in payload order.
+    pub(crate) fn place(&self, position: usize) -> usize {
+        self.places.get(position).copied().unwrap_or(position)
+    }
+
+    /// The payloads that were refused since the latest [`Batch::take_settled`], with the reason.
+    pub(crate) fn refusals(&self) -> &[(usize, &'static str)] {
+        &self.refusals
     }
 
     /// The first payload of [`Batch::pending`], for a destination that sends one at a time.

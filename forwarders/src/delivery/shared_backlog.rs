@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 
 use crate::config::DeliveryConfig;
 use crate::delivery::backlog::{Backlog, NextWindow, Wakes, WindowSource};
+use crate::delivery::output_watch::OutputWatch;
 use crate::delivery::payload::Settled;
 use crate::delivery::stats::{Counts, ForwarderStats};
 use model::PointRanges;
@@ -25,6 +26,11 @@ pub(crate) struct SharedBacklog {
 }
 
 impl SharedBacklog {
+    /// The watchers of what leaves the destination.
+    pub(crate) fn output(&self) -> &OutputWatch {
+        self.stats.output()
+    }
+
     /// An empty backlog; `has_spool` says whether windows may go to disk.
     pub(crate) fn new(
         delivery: &DeliveryConfig,

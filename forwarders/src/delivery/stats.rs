@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::delivery::forwarder::Forwarder;
 use crate::delivery::ledger::PointLedger;
+use crate::delivery::output_watch::OutputWatch;
 use crate::delivery::payload::Settled;
 
 pub use crate::delivery::reason;
@@ -114,6 +115,7 @@ impl Counts {
 pub struct ForwarderStats {
     counts: Mutex<Counts>,
     continued: Mutex<ContinuedCounts>,
+    output: OutputWatch,
 }
 
 /// Counts that the forwarders keep themselves, continued when a reload replaces a forwarder.
@@ -151,6 +153,12 @@ impl ContinuedCount {
 }
 
 impl ForwarderStats {
+    /// The watchers of what leaves the forwarder.
+    #[must_use]
+    pub fn output(&self) -> &OutputWatch {
+        &self.output
+    }
+
     /// The counts of a destination with this forwarder.
     pub(crate) fn new(forwarder: &dyn Forwarder) -> Self {
         let stats = Self::default();

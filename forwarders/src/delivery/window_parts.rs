@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::delivery::forwarder::Forwarder;
+use crate::delivery::output_watch::{OutputWatch, WatchedPart};
 use crate::delivery::payload::{Batch, Settled};
 use model::{PointRanges, Snapshot};
 
@@ -21,6 +22,8 @@ pub(crate) struct WindowParts {
     part: Option<WindowPart>,
     /// The window and the index of the first point that is not encoded; `None` if all points are.
     rest: Option<(Arc<Snapshot>, usize)>,
+    /// The points in the batch, while somebody watches.
+    watched: Option<WatchedPart>,
 }
 
 /// Consecutive points of a window.
@@ -66,17 +69,24 @@ impl WindowParts {
     }
 
     /// Encodes the next part unless a part is in the batch. Returns false if no part is left.
-    pub(super) fn encode_next(&mut self, forwarder: &mut dyn Forwarder) -> bool {
+    /// With `is_watched`, the points of the part stay in memory with it, for [`WindowParts::show`].
+    pub(super) fn encode_next(&mut self, forwarder: &mut dyn Forwarder, is_watched: bool) -> bool {
         // A part whose delivery was interrupted stays: it knows which payloads are settled.
         if self.part.is_none()
             && let Some((snapshot, start)) = self.rest.take()
         {
-            self.encode(forwarder, snapshot, start);
+            self.encode(forwarder, snapshot, start, is_watched);
         }
         self.part.is_some()
     }
 
-    fn encode(&mut self, forwarder: &mut dyn Forwarder, snapshot: Arc<Snapshot>, start: usize) {
+    fn encode(
+        &mut self,
+        forwarder: &mut dyn Forwarder,
+        snapshot: Arc<Snapshot>,
+        start: usize,
+        is_watched: bool,
+    ) {
         let window_points = snapshot.points.len();
         let is_whole =
             start == 0 && (window_points <= PART_POINTS || forwarder.wants_whole_window(&snapshot));
@@ -84,7 +94,9 @@ impl WindowParts {
         let points = snapshot.points.part(start..end);
         self.batch.clear();
         // No copy of the points: the parts of a snapshot share them.
-        forwarder.encode(&Snapshot { points, ..(*snapshot).clone() }, &mut self.batch);
+        let encoded = Snapshot { points, ..(*snapshot).clone() };
+        forwarder.encode(&encoded, &mut self.batch);
+        self.watched = is_watched.then(|| WatchedPart::new(encoded));
         debug_assert_eq!(
             self.batch.points(),
             (end - start) as u64,
@@ -99,12 +111,19 @@ impl WindowParts {
 
     /// Ends the part in the batch, which is settled.
     pub(super) fn finish_part(&mut self) {
-        self.part = None;
+        (self.part, self.watched) = (None, None);
+    }
+
+    /// Shows the payloads that were settled since the previous call to those who watch.
+    pub(super) fn show(&mut self, watch: &OutputWatch, name: &str, forwarder: &dyn Forwarder) {
+        if let Some(watched) = &mut self.watched {
+            watched.show(watch, name, &self.batch, forwarder);
+        }
     }
 
     /// Discards the rest of the window.
     pub(super) fn discard(&mut self) {
-        (self.part, self.rest) = (None, None);
+        (self.part, self.rest, self.watched) = (None, None, None);
         self.batch.clear();
     }
 
@@ -162,7 +181,7 @@ mod tests {
     fn parts(points: usize, wants_whole: bool) -> Vec<u64> {
         let (mut parts, mut sizes) = (WindowParts::default(), Vec::new());
         parts.begin(Arc::new(snapshot_of_counters(points)));
-        while parts.encode_next(&mut Any { wants_whole }) {
+        while parts.encode_next(&mut Any { wants_whole }, false) {
             sizes.push(parts.batch().points());
             parts.finish_part();
         }
@@ -186,7 +205,7 @@ mod tests {
         assert!(!parts.has_pending());
         parts.begin(Arc::new(snapshot_of_counters(2)));
         assert!(!parts.has_pending(), "nothing is encoded");
-        parts.encode_next(&mut Any { wants_whole: false });
+        parts.encode_next(&mut Any { wants_whole: false }, false);
         assert!(parts.has_pending());
         parts.batch().all_delivered();
         assert!(!parts.has_pending());

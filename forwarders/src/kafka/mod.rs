@@ -45,6 +45,7 @@ mod topic;
 mod topics;
 mod window;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -64,7 +65,7 @@ use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError}
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
 use crate::format::otlp::{self, RecordSyntax};
-use crate::format::pystatsd::Envelope;
+use crate::format::pystatsd::{self, Envelope};
 use crate::format::{influx, json};
 use model::{Point, Series, Snapshot};
 
@@ -181,6 +182,10 @@ impl Kafka {
 
 #[async_trait]
 impl Forwarder for Kafka {
+    fn without_secrets<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        pystatsd::without_apikey(payload)
+    }
+
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         if self.in_flight.in_library() > 0 {
             // Happens only after a batch was abandoned. Its late reports would be taken for this

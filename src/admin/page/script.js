@@ -533,6 +533,142 @@ function showAbout(status, before) {
   place("foot").textContent = `instance ${status.instance}`;
 }
 
+// ---- Current values ----
+
+const VALUES_SHOWN = 20;
+// The pause after a key, so that a word is searched once.
+const TYPING_MS = 250;
+const CHART_HEIGHT = 120;
+
+let sought = "";
+let found = null;
+// The series in the chart, its values, and why there are none.
+let watched = null;
+let recorded = null;
+let chartError = null;
+let typing = null;
+
+const seriesKey = (one) => JSON.stringify([one.name, one.type, one.tags]);
+const valueOf = (n) => n === null ? "–" : Number.isInteger(n) ? count(n) : digits(n);
+
+// A text without wildcards is searched anywhere in a name.
+const globOf = (text) => /[*?[{]/.test(text) ? text : `*${text.replaceAll("\\", "\\\\")}*`;
+
+async function askValues() {
+  if (sought === "") { found = null; return; }
+  const query = new URLSearchParams({ match: globOf(sought), limit: VALUES_SHOWN });
+  found = await ask(`api/v1/series?${query}`);
+  const now = watched && found.series.find((one) => seriesKey(one) === seriesKey(watched));
+  if (now) watched = now;
+}
+
+async function askChart() {
+  if (!watched) return;
+  const query = new URLSearchParams({ name: watched.name, type: watched.type });
+  for (const [key, value] of Object.entries(watched.tags)) query.append("tag", `${key}=${value}`);
+  try {
+    recorded = await ask(`api/v1/chart?${query}`);
+    chartError = null;
+  } catch (error) {
+    chartError = String(error.message);
+  }
+}
+
+function tagsOf(one) {
+  return Object.entries(one.tags).map(([key, value]) => `${key}=${value}`).join(" ");
+}
+
+function showValues() {
+  if (!found) return place("values").replaceChildren();
+  const headings = ["series", "type", "value", "per second", "without samples for"];
+  const rows = found.series.map((one) => {
+    const choose = el("button", "link name", one.name, el("small", "", tagsOf(one)));
+    choose.type = "button";
+    choose.addEventListener("click", () => watch(one));
+    return el("tbody", watched && seriesKey(one) === seriesKey(watched) ? "chosen" : "", row(headings, [
+      el("td", "name", choose),
+      one.type,
+      el("td", one.value === null ? "zero" : "", valueOf(one.value)),
+      el("td", "rate" in one.fields ? "" : "zero", "rate" in one.fields ? short(one.fields.rate) : "–"),
+      el("td", one.idle_s === 0 ? "zero" : "", one.idle_s === 0 ? "–" : span(one.idle_s)),
+    ]));
+  });
+  const left = found.matched - found.series.length;
+  const words = found.matched === 0 ? `None of ${count(found.live)} live series matches.` : left > 0 ? `and ${count(left)} other series` : "";
+  const note = words ? el("p", "facts", words) : null;
+  place("values").replaceChildren(...(rows.length > 0 ? [table(headings, rows)] : []), ...(note ? [note] : []));
+}
+
+function showChart() {
+  if (!watched) return place("chart").replaceChildren();
+  const close = el("button", "", "Close");
+  close.type = "button";
+  close.addEventListener("click", () => watch(null));
+  const head = el("div", "head", el("h3", "name", watched.name, el("small", "", ` ${tagsOf(watched)}`)), close);
+  const points = recorded ? recorded.points.map((one) => ({ at: Date.parse(one.end) / 1000, value: one.value })) : [];
+  const known = points.filter((point) => point.value !== null);
+  const words = chartError || (known.length === 0 ? `Recording has begun: the first value comes with the next window that has samples, within ${span(interval)}.` : null);
+  const card = el("div", "card chart values", head, el("p", "now", valueOf(watched.value), el("small", "", ` ${watched.type}`)));
+  if (words) card.append(el("p", "quiet", words));
+  else card.append(...drawValues(points, known));
+  place("chart").replaceChildren(card);
+}
+
+// The drawing and its axis. A gauge keeps its level without samples; other types have gaps.
+function drawValues(points, known) {
+  const end = points[points.length - 1].at;
+  const width_s = Math.min(SHOWN_S, Math.max(SHOWN_MIN_S, end - points[0].at));
+  const values = known.map((point) => point.value);
+  const most = Math.max(...values);
+  const least = watched.type === "gauge" ? Math.min(...values) : Math.min(0, ...values);
+  const scale = most > least ? (CHART_HEIGHT - 8) / (most - least) : 0;
+  const x = (at) => ((1 - (end - at) / width_s) * WIDTH).toFixed(1);
+  const y = (value) => (CHART_HEIGHT - 4 - (scale > 0 ? (value - least) * scale : CHART_HEIGHT / 2)).toFixed(1);
+  let path = "";
+  let last = null;
+  for (const point of points) {
+    const value = point.value === null && watched.type === "gauge" ? last : point.value;
+    if (value !== null) path += `${last === null ? "M" : "L"}${x(point.at)},${y(value)} `;
+    last = value;
+  }
+  // Lines without length and with round ends: circles would be stretched with the drawing.
+  const dots = known.length < 40 ? known.map((point) => `M${x(point.at)},${y(point.value)} h0`).join(" ") : "M0,0";
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${CHART_HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${watched.name}: ${valueOf(least)} to ${valueOf(most)}` },
+    svg("line", { class: "base", x1: 0, x2: WIDTH, y1: CHART_HEIGHT, y2: CHART_HEIGHT }),
+    svg("path", { class: "line", d: path || "M0,0" }), svg("path", { class: "dots", d: dots }));
+  const since = width_s < 120 ? `\u2212${Math.round(width_s)} s` : `\u2212${Math.round(width_s / 60)} min`;
+  const range = most > least ? `${valueOf(least)} to ${valueOf(most)}` : `always ${valueOf(most)}`;
+  return [drawing, el("div", "axis", el("span", "", since), el("span", "", range), el("span", "", "now"))];
+}
+
+async function watch(one) {
+  watched = one;
+  recorded = null;
+  chartError = null;
+  await askChart();
+  showChart();
+  showValues();
+}
+
+async function soughtChanged() {
+  sought = place("find").value.trim();
+  try {
+    await askValues();
+    showValues();
+  } catch (error) {
+    console.warn(error);
+  }
+}
+
+// `#values=GLOB` is a search, and a chart if it finds one series.
+async function openLink() {
+  const link = new URLSearchParams(location.hash.slice(1)).get("values");
+  if (!link) return;
+  place("find").value = link;
+  await soughtChanged();
+  if (found && found.matched === 1) await watch(found.series[0]);
+}
+
 // ---- Live ----
 
 let current = null;
@@ -543,6 +679,8 @@ let widest = null;
 let wanted = "";
 let more = 0;
 let rejectedSeen = null;
+// The end of the window whose values are shown.
+let valuesOf = null;
 let goneSince = null;
 
 async function ask(path) {
@@ -562,6 +700,15 @@ async function poll() {
   interval = status.windows.interval_s;
   current = status;
   if (!isSameRun || status.windows.last_end !== loudest.window_end) await askRankings();
+  if (sought !== "" || watched) {
+    if (status.windows.last_end !== valuesOf) {
+      valuesOf = status.windows.last_end;
+      await askValues();
+      await askChart();
+      showValues();
+      showChart();
+    }
+  }
   remember(totalsOf(status));
   show(status, before);
   const rejected = sum(status.ledger.rejected);
@@ -606,4 +753,10 @@ async function live() {
 CHARTS.forEach(makeChart);
 place("search").addEventListener("input", changed);
 place("more").addEventListener("click", () => { more += 1; changed(); });
+place("find").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(soughtChanged, TYPING_MS);
+});
+addEventListener("hashchange", openLink);
+openLink();
 live();

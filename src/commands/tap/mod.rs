@@ -1,4 +1,4 @@
-//! `tallyd tap`: shows what the listeners of a running daemon receive.
+//! `tallyd tap`: shows what the listeners of a running daemon receive, or what leaves its destinations.
 
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
@@ -19,6 +19,7 @@ use crate::commands::client::configured;
 use crate::commands::client::events::EventStream;
 use crate::commands::client::ledger::AdminClient;
 use engine::listener::tap::filter::TapQuery;
+use engine::series_filter::SeriesFilter;
 
 mod error;
 pub mod options;
@@ -54,8 +55,12 @@ pub fn command(args: &TapArgs) -> ExitCode {
 fn run(args: &TapArgs) -> Result<bool, TapError> {
     let parameters = args.parameters();
     // The daemon checks the parameters too, but it need not run for an error in them.
-    let _query = TapQuery::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
-        .map_err(TapError::Usage)?;
+    let checked = match args.out {
+        Some(_) => SeriesFilter::new(&args.names, &args.tags, &args.types).map(|_| ()),
+        None => TapQuery::parse(parameters.iter().map(|(key, value)| (*key, value.as_str())))
+            .map(|_| ()),
+    };
+    checked.map_err(TapError::Usage)?;
     let admin = AdminClient::new(&find(args)?)?;
     let session = Arc::new(Mutex::new(Session::new(args, admin.url())));
     end_in_time(Arc::clone(&session), args.duration.map(Span::get)).map_err(TapError::System)?;

@@ -36,6 +36,18 @@ pub struct TapArgs {
     #[arg(long, help_heading = "Which samples")]
     pub with_rejected: bool,
 
+    /// Show the points that leave FORWARDER, or every destination, instead of samples: when the
+    /// destination has accepted or refused them, after `select`
+    #[arg(
+        long, value_name = "FORWARDER", num_args = 0..=1, default_missing_value = "",
+        conflicts_with_all = ["from", "rejected", "with_rejected", "rate"],
+        help_heading = "Which samples"
+    )]
+    pub out: Option<String>,
+    /// With --out: show the encoded payloads instead of points, as the destination gets them
+    #[arg(long, requires = "out", help_heading = "Which samples")]
+    pub bytes: bool,
+
     /// Show at most N a second, chosen at random [default: as many as the daemon shows, see
     /// `admin.tap.max_rate`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How many")]
@@ -85,6 +97,12 @@ impl TapArgs {
             (parameter::FROM, &self.from),
         ] {
             parameters.extend(values.iter().map(|value| (key, value.clone())));
+        }
+        if let Some(forwarder) = &self.out {
+            parameters.push((parameter::OUT, forwarder.clone()));
+        }
+        if self.bytes {
+            parameters.push((parameter::BYTES, "true".to_owned()));
         }
         if self.rejected || self.with_rejected {
             let word = if self.rejected { "only" } else { "also" };

@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::process;
 use std::time::Instant;
 
-use api::tap::{CountsEvent, RejectedEvent, SampleEvent, StartEvent, event};
+use api::tap::{
+    CountsEvent, PayloadEvent, PointEvent, RejectedEvent, SampleEvent, StartEvent, event,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
 use serde::de::DeserializeOwned;
@@ -43,6 +45,8 @@ impl Session {
             left: args.count,
             sampling: Sampling::default(),
             what: match (args.rejected, args.with_rejected) {
+                _ if args.bytes => "payloads",
+                _ if args.out.is_some() => "points",
                 (true, _) => "rejected messages",
                 (_, true) => "samples and rejected messages",
                 _ => "samples",
@@ -64,12 +68,20 @@ impl Session {
                     tell(&format!("{what} of {url}, up to {rate} a second; Ctrl-C ends it"));
                 }
             }
-            event::SAMPLE | event::REJECTED => {
+            event::SAMPLE | event::REJECTED | event::POINT | event::PAYLOAD => {
                 let text = match self.format {
                     TapFormat::Json => format!("{}\n", event.data),
                     TapFormat::Text if event.name == event::SAMPLE => {
                         let sample: SampleEvent<'_> = self.read(&event.data)?;
                         self.lines.sample(&sample)
+                    }
+                    TapFormat::Text if event.name == event::POINT => {
+                        let point: PointEvent<'_> = self.read(&event.data)?;
+                        self.lines.point(&point)
+                    }
+                    TapFormat::Text if event.name == event::PAYLOAD => {
+                        let payload: PayloadEvent<'_> = self.read(&event.data)?;
+                        self.lines.payload(&payload)
                     }
                     TapFormat::Text => {
                         let rejected: RejectedEvent<'_> = self.read(&event.data)?;

@@ -2,7 +2,7 @@
 //! anything that a terminal would obey.
 
 use api::rejected::RejectedEntry;
-use api::tap::SampleEvent;
+use api::tap::{PayloadEvent, PointEvent, SampleEvent};
 use basics::escape::escaped;
 
 /// Widest columns for names and values; a longer text shifts the rest of its line.
@@ -75,6 +75,55 @@ impl TapLines {
             line.add(&format!("(was {sent_name}, {})", rule_lines(&sample.rules)), 0, DIM);
         }
         line.add(&format!("from {}", escaped(sample.sender.as_bytes())), 0, DIM);
+        line.finish()
+    }
+
+    /// The line of a point that has left a destination.
+    pub(super) fn point(&mut self, point: &PointEvent<'_>) -> String {
+        let shown = |text: &str| escaped(text.as_bytes());
+        let name = shown(&point.name);
+        if chars(&name) <= NAME_COLUMN_MAX {
+            self.name_column = self.name_column.max(chars(&name));
+        }
+        let mut line = WrappedLine::new(self.with_colours, self.width);
+        line.add(&time_of_day(&point.time), TIME_COLUMN, DIM);
+        line.add(&shown(&point.r#type), TYPE_COLUMN, CYAN);
+        line.add(&name, self.name_column, BOLD);
+        for (field, number) in &point.fields {
+            line.add(&format!("{}={number}", shown(field)), 0, NO_COLOUR);
+        }
+        for (key, value) in point.tags.iter() {
+            line.add(&shown(&format!("{key}={value}")), 0, DIM);
+        }
+        self.end(line, &point.forwarder, point.refused.as_deref())
+    }
+
+    /// The lines of a payload that has left a destination: the facts, and its text below.
+    pub(super) fn payload(&self, payload: &PayloadEvent<'_>) -> String {
+        let shown = |text: &str| escaped(text.as_bytes());
+        let mut line = WrappedLine::new(self.with_colours, self.width);
+        line.add(&time_of_day(&payload.time), TIME_COLUMN, DIM);
+        line.add("payload", TYPE_COLUMN, CYAN);
+        line.add(&format!("{} points", payload.points), 0, NO_COLOUR);
+        line.add(&format!("{} bytes", payload.size), 0, NO_COLOUR);
+        if !payload.key.is_empty() {
+            line.add(&format!("key {}", shown(&payload.key)), 0, NO_COLOUR);
+        }
+        if payload.cut {
+            line.add("(cut)", 0, RED);
+        }
+        let mut text = self.end(line, &payload.forwarder, payload.refused.as_deref());
+        for row in payload.text.lines() {
+            text.push_str(&format!("{:INDENT$}{}\n", "", shown(row)));
+        }
+        text
+    }
+
+    fn end(&self, mut line: WrappedLine, forwarder: &str, refused: Option<&str>) -> String {
+        if let Some(reason) = refused {
+            line.add(&format!("refused: {}", escaped(reason.as_bytes())), 0, RED);
+        }
+        line.add(&format!("to {}", escaped(forwarder.as_bytes())), 0, DIM);
         line.finish()
     }
 

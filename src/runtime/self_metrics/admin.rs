@@ -52,5 +52,15 @@ impl SelfMetricFamilies {
             "Windows too large to be kept for requests for current values",
             [([], status.windows_not_kept)],
         );
+        self.gauge(
+            "tallyd_values_watched_series",
+            "Series recorded because a chart of them is watched",
+            [([], status.watched as f64)],
+        );
+        self.counter(
+            "tallyd_values_watches_refused_total",
+            "Requests for a chart refused because too many series were watched",
+            [([], status.watches_refused)],
+        );
     }
 }

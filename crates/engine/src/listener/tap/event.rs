@@ -31,7 +31,7 @@ const NAME_BYTES_MAX: usize = 1 << 10;
 const RULES_MAX: usize = 64;
 
 /// Writes an event of this name.
-fn write(name: &str, data: &impl Serialize) -> Bytes {
+pub fn write(name: &str, data: &impl Serialize) -> Bytes {
     // The serializers of these types cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
     format!("event: {name}\ndata: {}\n\n", visible(&data)).into()
