@@ -116,7 +116,7 @@ fn a_line_that_was_learned_is_known_as_long_as_the_settings_stay() {
     table.find_shape(&mut lookup);
     let known = table.known_line(lookup, 1.0);
     assert_eq!(known, Some(learned));
-    table.record_known(learned, 41.0, 0);
+    assert!(table.record_known(learned, 41.0, 0));
     table.reconfigure(AggregationConfig::default().cells(None), 0);
     assert!(!table.has_line_cache());
     assert_eq!(table.known_line(lookup, 1.0), None);
