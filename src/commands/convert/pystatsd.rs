@@ -105,7 +105,11 @@ fn differences(plan: &mut Plan) {
             "counters",
             "pystatsd never sent them and counted from 1; tallyd sends the sum of each window",
         ),
-        ("traces", "pystatsd sent totals since its start; tallyd sends the count of each window"),
+        (
+            "traces",
+            "pystatsd sent totals since its start; tallyd sends the count of each window, unless \
+             `running_totals: true`",
+        ),
         (
             "STATSD_BIND_PORT, STATS_BIND_PORT",
             "pystatsd reads its port from these variables too; write ${STATSD_BIND_PORT:-5090} for that",
