@@ -668,7 +668,7 @@ fn payloads_are_shown_as_the_destination_gets_them() {
     let lines = tapped_output(&daemon, &["file", "--bytes", "--match", "user.*", "--count", "2"]);
     let text = lines.join("\n");
     assert!(text.contains("payload") && text.contains("to file"), "{text}");
-    assert!(text.contains("\"user.logins\"") && text.contains("\"stage\":\"login\""), "{text}");
+    assert!(text.contains("counter user.logins stage=login count="), "{text}");
     for (args, words) in [
         (&["--out", "nobody"][..], "expected one of"),
         (&["--bytes"], "--out"),
