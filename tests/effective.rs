@@ -28,7 +28,17 @@ fn checked(config: &str) -> Vec<(String, String, String)> {
     std::fs::write(&path, config).unwrap();
     let mut command = tallyd();
     command.args(["check", "--effective", "--config"]).arg(&path);
-    command.env("TALLYD_KAFKA_PASSWORD", "example").env("EXAMPLE_INTERVAL", "7s");
+    for name in [
+        "KAFKA_PASSWORD",
+        "INFLUXDB_PASSWORD",
+        "INFLUXDB_TOKEN",
+        "OTLP_TOKEN",
+        "REMOTE_WRITE_TOKEN",
+        "REMOTE_WRITE_PASSWORD",
+    ] {
+        command.env(format!("TALLYD_{name}"), "example");
+    }
+    command.env("EXAMPLE_INTERVAL", "7s");
     command.env("EXAMPLE_TOKEN", "CANARY-4").env_remove("STATE_DIRECTORY");
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

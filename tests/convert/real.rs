@@ -187,7 +187,7 @@ mappings:
     match_type: regex
     name: "api_${2}_total"
     labels: { service: "$service" }
-  - match: "disk.*"
+  - match: "mem.*"
     action: drop
     name: "dropped"
   - match: 'debug\.'
@@ -203,7 +203,7 @@ const EXPORTED: [&str; 14] = [
     "shop.signup.facebook.failure:7|g",
     "disk.sda.free:10|g",
     "disk.sda.used:11|g",
-    "disk.sda:1|g",
+    "mem.free:1|g",
     "rpc.get:250|ms",
     "rpc.get:750|ms",
     "pay.api.orders:4|c",

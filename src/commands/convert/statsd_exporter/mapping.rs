@@ -44,7 +44,8 @@ pub(super) struct Defaults {
 /// An entry of `mappings`.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    setting: String,
+    /// Its place in the file, such as `mappings[2]`.
+    pub(super) setting: String,
     pub(super) pattern: String,
     pub(super) match_type: MatchType,
     pub(super) name: String,
@@ -155,6 +156,14 @@ impl Mapping {
         section.without_equivalent(&[("help", words)], notes);
         section.finish(notes);
         Ok(mapping)
+    }
+
+    /// Whether the exporter never applies a later mapping because of this one: its state machine for globs
+    /// ignores a pattern of which it knows a longer one (its issue 351).
+    pub(super) fn hides(&self, later: &Self) -> bool {
+        let is_longer =
+            self.pattern.strip_prefix(&later.pattern).is_some_and(|rest| rest.starts_with('.'));
+        is_longer && (self.types.is_none() || self.types == later.types)
     }
 
     /// The rule of tallyd with the same effect.

@@ -102,6 +102,14 @@ fn listeners(flags: &mut Flags, plan: &mut Plan) {
 }
 
 /// The rules: globs first, because the exporter tries all of them before the regular expressions.
+fn hidden_words(mapping: &Mapping, longer: &Mapping) -> String {
+    format!(
+        "the exporter never applies `{}`, because the longer `{}` is before it; tallyd does. Remove the rule if the \
+         dashboards use the names that the exporter makes without it",
+        mapping.pattern, longer.pattern
+    )
+}
+
 fn rules(mappings: &[Mapping], defaults: &Defaults, plan: &mut Plan) {
     let mut scale = Block::default();
     scale.set("match", Value::text("**")).set("types", Value::words(["timer"]));
@@ -114,6 +122,11 @@ fn rules(mappings: &[Mapping], defaults: &Defaults, plan: &mut Plan) {
     );
     let (mut globs, regexes): (Vec<&Mapping>, Vec<&Mapping>) =
         mappings.iter().partition(|mapping| mapping.match_type == MatchType::Glob);
+    for (index, mapping) in globs.iter().enumerate() {
+        if let Some(longer) = globs[..index].iter().find(|earlier| earlier.hides(mapping)) {
+            plan.notes.differs(mapping.setting.as_str(), hidden_words(mapping, longer));
+        }
+    }
     if defaults.is_unordered {
         // Then a literal part goes before `*`, from left to right.
         globs.sort_by_key(|mapping| {
@@ -238,6 +251,17 @@ mappings:
         ] {
             assert_eq!(applied(&rules, kind, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_mapping_that_the_exporter_never_applies_is_named() {
+        let note = |mappings: &str| plan(mappings).notes.comments().contains("never applies `a.*`");
+        let (longer, shorter) = ("{ match: 'a.*.c', name: x }", "{ match: 'a.*', name: y }");
+        assert!(note(&format!("mappings: [{longer}, {shorter}]\n")));
+        assert!(!note(&format!("mappings: [{shorter}, {longer}]\n")), "the shorter one is first");
+        assert!(!note(&format!("mappings: [{{ match: 'b.*.c', name: x }}, {shorter}]\n")));
+        let typed = "{ match: 'a.*.c', match_metric_type: gauge, name: x }";
+        assert!(!note(&format!("mappings: [{typed}, {shorter}]\n")), "it applies to counters");
     }
 
     #[test]
