@@ -58,6 +58,23 @@ const TLS_WITHOUT_EQUIVALENT: [(&str, &str); 8] = [
 const TLS: &str = "TLS 1.2 and 1.3 with their usual cipher suites";
 const PROXY: &str = "tallyd connects directly, never through a proxy";
 
+/// Adds the options of all outputs, names the unknown ones, and adds the forwarder.
+pub(super) fn finish(
+    kind: &'static str,
+    mut output: Section,
+    mut block: Block,
+    input: &StatsdInput,
+    plan: &mut Plan,
+) -> Result<(), ConvertError> {
+    options(&mut output, &mut block, input, plan)?;
+    if kind != "prometheus" {
+        block.append(&input.idle);
+    }
+    output.finish(&mut plan.notes);
+    plan.forwarders.push((kind, block));
+    Ok(())
+}
+
 /// Takes the options of all outputs, at the end of a destination's keys.
 pub(super) fn options(
     output: &mut Section,

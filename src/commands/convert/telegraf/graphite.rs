@@ -3,8 +3,8 @@
 use super::super::document::{Block, Value};
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
+use super::common;
 use super::input::StatsdInput;
-use super::outputs;
 use super::references::expanded;
 
 /// Telegraf's default template.
@@ -64,7 +64,7 @@ pub(super) fn forwarder(
         "a counter has `count` and `rate` instead of its value, a timer `min`, `max` and `p90` instead of `lower`, \
          `upper` and `90_percentile`",
     );
-    outputs::finish("graphite", output, block, input, plan)
+    common::finish("graphite", output, block, input, plan)
 }
 
 /// Where the tags go: Graphite's own tags, or parts of the path.

@@ -3,9 +3,9 @@
 use super::super::document::{Block, Value};
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
+use super::common;
 use super::input::StatsdInput;
 use super::references::{expanded, secret};
-use super::{common, outputs};
 
 /// Options of all versions that have no counterpart.
 const WITHOUT_EQUIVALENT: [(&str, &str); 20] = [
@@ -169,7 +169,7 @@ fn finish(
         "a counter has the fields count and rate instead of value, a timer min, max and p90 instead of lower, upper \
          and 90_percentile, all are floats, and there is no tag metric_type: see docs/migrating-from-telegraf.md",
     );
-    outputs::finish("influxdb", output, block, input, plan)
+    common::finish("influxdb", output, block, input, plan)
 }
 
 #[cfg(test)]

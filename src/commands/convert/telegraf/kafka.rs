@@ -3,9 +3,9 @@
 use super::super::document::{Block, Value};
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
+use super::common;
 use super::input::StatsdInput;
 use super::references::{expanded, secret};
-use super::{common, outputs};
 
 /// Options that have no counterpart.
 const WITHOUT_EQUIVALENT: [(&str, &str); 36] = [
@@ -75,7 +75,7 @@ pub(super) fn forwarder(
         "records of Kafka",
         "a record has one point, in Telegraf too unless it used a batch format",
     );
-    outputs::finish("kafka", output, block, input, plan)
+    common::finish("kafka", output, block, input, plan)
 }
 
 fn key(output: &mut Section, block: &mut Block, plan: &mut Plan) -> Result<(), ConvertError> {

@@ -53,23 +53,6 @@ fn other_output(kind: &str) -> String {
     format!("tallyd has no such destination; use {like}")
 }
 
-/// Adds the options of all outputs, names the unknown ones, and adds the forwarder.
-pub(super) fn finish(
-    kind: &'static str,
-    mut output: Section,
-    mut block: Block,
-    input: &StatsdInput,
-    plan: &mut Plan,
-) -> Result<(), ConvertError> {
-    common::options(&mut output, &mut block, input, plan)?;
-    if kind != "prometheus" {
-        block.append(&input.idle);
-    }
-    output.finish(&mut plan.notes);
-    plan.forwarders.push((kind, block));
-    Ok(())
-}
-
 fn prometheus(
     mut output: Section,
     input: &StatsdInput,
@@ -118,7 +101,7 @@ fn prometheus(
         ],
         &mut plan.notes,
     );
-    finish("prometheus", output, block, input, plan)
+    common::finish("prometheus", output, block, input, plan)
 }
 
 /// A file each; `stdout` is the console.
@@ -187,11 +170,11 @@ fn opentelemetry(
     block.append(&tls);
     let words = "add Coralogix' headers to `headers`";
     output.without_equivalent(&[("coralogix", words)], &mut plan.notes);
-    finish("otlp", output, block, input, plan)
+    common::finish("otlp", output, block, input, plan)
 }
 
 /// The name of an environment variable for a key.
-pub(super) fn variable_of(key: &str) -> String {
+fn variable_of(key: &str) -> String {
     key.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
         .collect()
