@@ -176,8 +176,12 @@ impl Store {
         let window = self.window;
         // A scan of all series once per window. A list in the order of their last samples would
         // have to move each series that has samples, in every window.
+        let general = self.expiry_times.windows(0);
         let expired = self.remove_all(
-            |times, live| u64::from(live.last_window) + times.windows(live.expiry) < window,
+            |times, live| {
+                let windows = if live.expiry == 0 { general } else { times.windows(live.expiry) };
+                u64::from(live.last_window) + windows < window
+            },
             |gauges, live| {
                 if live.series.kind() == MetricKind::Gauge {
                     gauges.remember(&live.series, live.gauge, u64::from(live.last_window));

@@ -102,11 +102,9 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
     pub(super) fn known_values(&mut self, known: KnownLine, run: &ValueRun<'_>) {
         run.for_each_value(|value| match value {
             Ok(value) => {
-                if self.table.record_at(known.slot, &value, known.weight, self.arrival_ns) {
-                    self.counts.aggregated += 1;
-                } else {
-                    self.counts.count_dropped();
-                }
+                let KnownLine { slot, weight, .. } = known;
+                let is_recorded = self.table.record_at(slot, &value, weight, self.arrival_ns);
+                self.counts.count_recorded(is_recorded);
             }
             Err(rejection) => self.rejected.add(self.context, rejection, self.counts),
         });
