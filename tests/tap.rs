@@ -339,6 +339,50 @@ fn rejected_messages_are_shown_with_reason_and_position_and_are_escaped() {
     (0..50).for_each(|_| assert_eq!(programs.object()["excerpt"], "x"));
 }
 
+const DROP_RULE: &str = "rules:\n- { match: \"debug.**\", drop: true }\n";
+
+#[test]
+fn samples_that_a_rule_drops_are_shown_each_time_with_their_own_line() {
+    let daemon = Daemon::start(DROP_RULE);
+    let tap = Tap::start(&daemon, &["--rejected", "--format", "json"]);
+    let kept = [counter("kept", ""), counter("kept", "")].join("\n");
+    let datagram = format!("{kept}\n{}", counter("debug.x", ""));
+    // The first line of a name is decoded, and the next ones are known.
+    for _ in 0..3 {
+        daemon.send(&datagram);
+    }
+    let shown = [tap.object(), tap.object(), tap.object()];
+    let list: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    for told in shown {
+        for member in ["listener", "sender", "reason", "offset", "expected", "excerpt"] {
+            assert_eq!(told[member], list["rejected"][0][member], "{member}");
+        }
+        assert_eq!((&told["reason"], &told["offset"]), (&json!("rule"), &json!(kept.len() + 1)));
+    }
+}
+
+#[test]
+fn samples_that_a_rule_drops_all_count_as_matched_in_a_flood() {
+    let daemon = Daemon::start(&format!(
+        "admin: {{ listen: \"127.0.0.1:0\", tap: {{ max_rate: 10 }} }}\n{DROP_RULE}"
+    ));
+    let taps = ["rejected=also", "rejected=only", ""].map(|query| Events::open(&daemon, query));
+    let messages = 4_000;
+    let name = |n| if n % 4 == 0 { "kept" } else { "debug.x" };
+    daemon.send_paced((0..messages).map(|n| counter(name(n), "")));
+    for (mut tap, matched) in taps.into_iter().zip([messages, messages / 4 * 3, messages / 4]) {
+        let mut counts = Counts::default();
+        while counts.received < messages {
+            let (name, data) = tap.next().unwrap();
+            if name == "counts" {
+                counts.add(&data);
+            }
+        }
+        assert_eq!((counts.matched, counts.unseen), (matched, 0), "{counts:?}");
+        assert!(counts.shown > 0, "{counts:?}");
+    }
+}
+
 #[test]
 fn events_have_their_documented_members() {
     let daemon = Daemon::start("agent: { tags: { env: stage } }\n");

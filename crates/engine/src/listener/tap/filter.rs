@@ -105,6 +105,12 @@ impl Filter {
         self.shows != EventSelection::Samples && self.wants_from(from)
     }
 
+    /// Whether the client requests every rejected message.
+    #[must_use]
+    pub fn wants_all_rejected(&self) -> bool {
+        self.shows != EventSelection::Samples && self.from.is_empty()
+    }
+
     /// Whether the client requests every sample.
     #[must_use]
     pub fn wants_all(&self) -> bool {

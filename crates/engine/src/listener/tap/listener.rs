@@ -12,7 +12,7 @@ use super::taps::{TapClient, TapCounts, Taps};
 use crate::aggregator::identity::Identifier;
 use crate::listener::stats::ListenerCounts;
 use crate::listener::{Origin, Protocol};
-use crate::protocol::{MessageLimits, Rejection, Sample, TagText, Tags, lines};
+use crate::protocol::{MessageLimits, RejectReason, Rejection, Sample, TagText, Tags, lines};
 use crate::rules::{RuleVerdict, Rules};
 use std::borrow::Cow;
 
@@ -27,8 +27,6 @@ pub struct ListenerTap {
     now_ns: u64,
     budget: TimeBudget,
     random: Xorshift,
-    /// Messages of this batch that were not decoded for lack of time.
-    unseen: u64,
 }
 
 /// A client, and its counts in the current batch.
@@ -37,6 +35,9 @@ struct ClientState {
     client: Arc<TapClient>,
     /// Whether it requests every sample. Then samples need not be decoded in order to be counted.
     wants_all: bool,
+    /// Whether it requests every sample that a rule drops, and all or none of the other samples. Then
+    /// dropped samples need not be decoded in order to be counted.
+    wants_all_drops: bool,
     /// Samples to skip before the next one is shown.
     skip: u64,
     /// Whether it does not need the current messages.
@@ -65,6 +66,13 @@ struct EventSource<'a> {
     ip: Option<IpAddr>,
 }
 
+/// The bytes that a rejection shows, and the place of the line in them.
+#[derive(Clone, Copy)]
+struct ShownLine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
 impl Default for ListenerTap {
     /// Creates a view without taps.
     fn default() -> Self {
@@ -85,7 +93,6 @@ impl ListenerTap {
             now_ns: 0,
             budget,
             random: Xorshift::new(seed),
-            unseen: 0,
         }
     }
 
@@ -127,7 +134,8 @@ impl ListenerTap {
         }
     }
 
-    /// Shows the samples of a datagram or line to the clients that request them.
+    /// Shows the samples of a datagram or line to the clients that request them, and those that a rule
+    /// drops to the clients that request rejected messages.
     pub fn show_samples(
         &mut self,
         decoding: &DecodeContext<'_>,
@@ -138,33 +146,56 @@ impl ListenerTap {
         // The number of messages in an array is not known before it is decoded.
         let is_array = decoding.protocol.is_array(bytes);
         let messages = if is_array { None } else { Some(lines(bytes).count() as u64) };
-        if !self.is_needed(messages) {
+        // With rules, neither the name of a sample nor its rejection is known from the bytes.
+        let has_rules = !decoding.rules.is_empty();
+        if !self.is_needed(messages, has_rules) {
             return;
         }
         if self.budget.is_spent() {
-            self.unseen += messages.unwrap_or(1);
-            return;
+            return self.count_unseen(messages.unwrap_or(1));
         }
         let source = EventSource { listener, sender, ip: sender.ip() };
         let (mut may_want, mut glance_ns) = (false, 0);
         for ClientState { client, is_skipping, .. } in &self.clients {
-            glance_ns += client.filter.glance_ns(bytes.len());
-            // With rules, neither the name of a sample nor its rejection is known from the bytes.
-            let has_rules = !decoding.rules.is_empty();
-            may_want |= !is_skipping && (has_rules || client.filter.may_want(bytes, source.ip));
+            let filter = &client.filter;
+            glance_ns += filter.glance_ns(bytes.len());
+            may_want |= !is_skipping
+                && if has_rules {
+                    filter.wants_from(source.ip)
+                } else {
+                    filter.may_want(bytes, source.ip)
+                };
         }
         self.budget.spend_ns(glance_ns);
         if !may_want {
             return;
         }
         let began = Instant::now();
-        decoding.protocol.decode(bytes, decoding.limits, &mut |message| {
+        if is_array {
+            self.show_decoded(decoding, bytes, ShownLine { bytes, at: 0 }, source);
+        } else {
+            for range in lines(bytes) {
+                let line = ShownLine { bytes, at: range.start };
+                self.show_decoded(decoding, &bytes[range], line, source);
+            }
+        }
+        self.budget.spend(began.elapsed().min(plausible(bytes.len())));
+    }
+
+    /// Shows the samples of an array or a line.
+    fn show_decoded(
+        &mut self,
+        decoding: &DecodeContext<'_>,
+        message: &[u8],
+        line: ShownLine<'_>,
+        source: EventSource<'_>,
+    ) {
+        decoding.protocol.decode(message, decoding.limits, &mut |message| {
             // Rejections are shown where they are counted, except those by rules.
             if let Ok(sample) = message {
-                self.show_ruled(decoding, &sample, bytes, source);
+                self.show_ruled(decoding, &sample, line, source);
             }
         });
-        self.budget.spend(began.elapsed().min(plausible(bytes.len())));
     }
 
     /// Shows a sample as the rules change it, or its rejection.
@@ -172,7 +203,7 @@ impl ListenerTap {
         &mut self,
         decoding: &DecodeContext<'a>,
         sample: &Sample<'a>,
-        bytes: &[u8],
+        line: ShownLine<'_>,
         source: EventSource<'_>,
     ) {
         let DecodeContext { protocol, identifier, rules, .. } = *decoding;
@@ -193,19 +224,47 @@ impl ListenerTap {
                 self.show_to_matching(identifier, &changed, trace, source);
             }
             RuleVerdict::Reject(rejection) => {
-                self.rejected(*rejection, bytes, source.sender, source.listener);
+                self.show_dropped(rejection.shifted_by(line.at), line.bytes, source);
+            }
+        }
+    }
+
+    /// Shows a sample that a rule drops to the clients that request rejected messages.
+    fn show_dropped(&mut self, rejection: Rejection, bytes: &[u8], source: EventSource<'_>) {
+        let Self { clients, random, now_ns, .. } = self;
+        let mut event: Option<Bytes> = None;
+        for state in clients {
+            if state.is_skipping || !state.client.filter.wants_rejected(source.ip) {
+                continue;
+            }
+            state.counts.matched += u64::from(!state.wants_all_drops);
+            if state.takes(*now_ns, random) {
+                let event = event.get_or_insert_with(|| {
+                    event::rejected(rejection, bytes, source.listener, source.sender)
+                });
+                state.push(event);
             }
         }
     }
 
     /// Whether any client needs the current messages. `messages` is their number, if known.
-    fn is_needed(&mut self, messages: Option<u64>) -> bool {
+    fn is_needed(&mut self, messages: Option<u64>, has_rules: bool) -> bool {
         let mut is_needed = false;
         for state in &mut self.clients {
-            state.is_skipping = state.can_skip(self.now_ns, messages);
+            state.is_skipping = state.can_skip(self.now_ns, messages, has_rules);
             is_needed |= !state.is_skipping;
         }
         is_needed
+    }
+
+    /// Counts messages that are not decoded for lack of time.
+    fn count_unseen(&mut self, messages: u64) {
+        for state in &mut self.clients {
+            let is_counted = state.wants_all || state.wants_all_drops;
+            if !state.is_skipping && !is_counted {
+                state.counts.unseen += messages;
+            }
+        }
     }
 
     /// Shows a sample that was not decoded from bytes to the clients that request it.
@@ -217,12 +276,11 @@ impl ListenerTap {
         sender: &dyn Origin,
         listener: &str,
     ) {
-        if !self.is_needed(Some(1)) {
+        if !self.is_needed(Some(1), false) {
             return;
         }
         if self.budget.is_spent() {
-            self.unseen += 1;
-            return;
+            return self.count_unseen(1);
         }
         let began = Instant::now();
         self.show_to_matching(
@@ -314,15 +372,15 @@ impl ListenerTap {
 
     #[cold]
     fn account(&mut self, counts: &ListenerCounts) {
-        let unseen = std::mem::take(&mut self.unseen);
         for state in &mut self.clients {
             let mut tapped = std::mem::take(&mut state.counts);
             tapped.received = counts.received();
             if state.wants_all {
                 // Every sample matches, decoded for the tap or not.
                 tapped.matched += counts.aggregated;
-            } else if state.client.filter.wants_samples() {
-                tapped.unseen = unseen;
+            }
+            if state.wants_all_drops {
+                tapped.matched += counts.rejected[RejectReason::Rule as usize];
             }
             state.client.count(&tapped);
         }
@@ -337,15 +395,19 @@ fn plausible(bytes: usize) -> Duration {
 
 impl ClientState {
     fn new(client: Arc<TapClient>) -> Self {
-        let wants_all = client.filter.wants_all();
-        Self { client, wants_all, skip: 0, is_skipping: false, counts: TapCounts::default() }
+        let filter = &client.filter;
+        let wants_all = filter.wants_all();
+        let wants_all_drops = filter.wants_all_rejected() && (wants_all || !filter.wants_samples());
+        let (skip, is_skipping, counts) = (0, false, TapCounts::default());
+        Self { client, wants_all, wants_all_drops, skip, is_skipping, counts }
     }
 
-    /// Whether the client does not need these messages, because it requests no samples, or because
-    /// none of them would be shown.
-    fn can_skip(&mut self, now_ns: u64, messages: Option<u64>) -> bool {
+    /// Whether the client does not need these messages, because it requests neither samples nor those
+    /// that rules drop, or because none of them would be shown.
+    fn can_skip(&mut self, now_ns: u64, messages: Option<u64>, has_rules: bool) -> bool {
         if !self.wants_all {
-            return !self.client.filter.wants_samples();
+            let wants_some = self.client.filter.wants_samples() || has_rules;
+            return !wants_some || self.wants_all_drops && !self.client.rate.has_room(now_ns);
         }
         if !self.client.rate.has_room(now_ns) {
             return true;
