@@ -84,7 +84,8 @@ impl Verification {
         }
         let grown = self.watched.grown(&after);
         let rejected = self.watched.admin.rejected()?;
-        let new = rejected.iter().take_while(|one| self.rejected_before.first() != Some(one));
+        // The daemon does not remove the oldest one in all cases, so the order says too little.
+        let new = rejected.iter().filter(|one| !self.rejected_before.contains(one));
         let ours: Vec<_> = new.filter(|one| may_be_ours(one, sent)).collect();
         let overflowed = self.watched.overflowed(&after);
         Ok(judge(sent, &grown, &ours, &self.watched.scope, overflowed))

@@ -13,6 +13,8 @@ use crate::protocol::{RejectReason, Rejection};
 
 /// Maximum number of messages that are kept.
 const KEPT_MAX: usize = 100;
+/// Maximum number of these that rules drop: intended, so they must not push out mistakes.
+const KEPT_DROPS_MAX: usize = 10;
 /// Maximum number of messages per reason and second that are kept; all are counted.
 const KEPT_PER_SECOND: u32 = 20;
 /// Bytes of a message before and after an error that are examined for advice.
@@ -127,10 +129,7 @@ impl RejectedLog {
                 "messages rejected; this is the latest one"
             );
         }
-        if state.latest.len() == KEPT_MAX {
-            state.latest.pop_back();
-        }
-        state.latest.push_front(message);
+        state.push(message);
     }
 
     /// The latest rejected messages, newest first.
@@ -138,6 +137,24 @@ impl RejectedLog {
     pub fn latest(&self) -> Vec<RejectedMessage> {
         let state = self.state.lock();
         state.latest.iter().cloned().collect()
+    }
+}
+
+impl RejectedState {
+    /// Adds the latest message, and removes the oldest one if there are too many.
+    fn push(&mut self, message: RejectedMessage) {
+        let Self { latest, .. } = self;
+        let is_drop = |kept: &RejectedMessage| kept.reason == RejectReason::Rule;
+        let drops = latest.iter().filter(|kept| is_drop(kept)).count();
+        let replaced = if is_drop(&message) && drops >= KEPT_DROPS_MAX {
+            latest.iter().rposition(is_drop)
+        } else {
+            (latest.len() >= KEPT_MAX).then(|| latest.len() - 1)
+        };
+        if let Some(replaced) = replaced {
+            latest.remove(replaced);
+        }
+        latest.push_front(message);
     }
 }
 
@@ -228,6 +245,33 @@ mod tests {
         assert_eq!(latest.len(), KEPT_MAX);
         assert_eq!(latest[0].excerpt, "9");
         assert_eq!(latest[99].excerpt, "5");
+    }
+
+    #[test]
+    fn samples_that_rules_drop_do_not_push_out_mistakes() {
+        let log = RejectedLog::new();
+        let start = Instant::now();
+        let dropped = |offset| Rejection { reason: RejectReason::Rule, ..rejection(offset) };
+        log.add_at(start, rejection(1), b"x", "sender", "listener");
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second);
+            for offset in 0..20 {
+                log.add_at(now, dropped(offset), b"x", "sender", "listener");
+            }
+        }
+        let latest = log.latest();
+        assert_eq!(latest.len(), KEPT_DROPS_MAX + 1);
+        assert_eq!((latest[0].offset, latest[9].offset), (19, 10), "the latest ones");
+        assert_eq!(latest[10].reason, RejectReason::BadJson);
+        for second in 0..5 {
+            for offset in 0..20 {
+                let now = start + Duration::from_secs(200 + second);
+                log.add_at(now, rejection(offset), b"x", "sender", "listener");
+            }
+        }
+        let latest = log.latest();
+        assert_eq!(latest.len(), KEPT_MAX);
+        assert!(latest.iter().all(|kept| kept.reason == RejectReason::BadJson), "the newest ones");
     }
 
     /// The advice on the only rejection in a datagram to a listener with this label.
