@@ -27,6 +27,9 @@ pub mod top;
 /// Counts by reason, without zeros.
 pub type CountsByReason = BTreeMap<String, u64>;
 
+/// The reason of samples that a rule drops, which is intended.
+pub const RULE: &str = "rule";
+
 /// All counts of a map added up.
 #[must_use]
 pub fn sum(by_reason: &CountsByReason) -> u64 {

@@ -112,7 +112,10 @@ fn judge(
     let others = since.received > sent.messages;
     let is_rejected = if others { !ours.is_empty() } else { rejected > 0 };
     let dropped = since.kernel_drops + api::sum(&since.refused);
-    let is_good = !lost && !is_rejected && dropped == 0;
+    // The daemon lists only the first sample of a name that a rule drops, so none of this sender may be
+    // in the list although all are dropped.
+    let by_rules = since.rejected.get(api::RULE).copied().unwrap_or(0);
+    let is_good = !lost && !is_rejected && dropped == 0 && by_rules == 0;
     let by = match scope {
         Scope::Listeners(names) => {
             names.first().map_or_else(String::new, |name| format!(" by {name}"))
@@ -125,6 +128,11 @@ fn judge(
         format!("{} of {} messages did not arrive", sent.messages - since.received, sent.messages)
     } else if is_rejected {
         format!("rejected{by}")
+    } else if by_rules > 0 {
+        format!(
+            "unknown: rules of the daemon dropped {by_rules} samples, perhaps those of other senders; \
+             `tallyd explain` shows what the rules do with a message"
+        )
     } else {
         format!(
             "unknown: the daemon lost {dropped} datagrams or connections, perhaps those of other senders"
@@ -232,6 +240,22 @@ mod tests {
             let verdict = judge(&sent(), &since, &[], &scope(), 0);
             assert_eq!(verdict.is_good, is_good, "{verdict:?}");
             assert!(verdict.words.contains(words), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn messages_that_rules_may_have_dropped_are_not_called_accepted() {
+        let by_rules = |since: ScopeLedger, count| ScopeLedger {
+            rejected: [(api::RULE.to_owned(), count)].into(),
+            ..since
+        };
+        for (since, words) in [
+            (by_rules(ledger(7, 2, 0), 2), "unknown: rules of the daemon dropped 2 samples"),
+            (by_rules(ledger(2, 2, 0), 2), "rejected by json/udp 127.0.0.1:5090; rejected as rule"),
+        ] {
+            let verdict = judge(&sent(), &since, &[], &scope(), 0);
+            assert!(!verdict.is_good, "{verdict:?}");
+            assert!(verdict.words.starts_with(words), "{verdict:?}");
         }
     }
 
