@@ -35,3 +35,9 @@ pub const RULE: &str = "rule";
 pub fn sum(by_reason: &CountsByReason) -> u64 {
     by_reason.values().sum()
 }
+
+/// The rejections that are mistakes of senders: all but those by rules.
+#[must_use]
+pub fn mistakes(rejected: &CountsByReason) -> u64 {
+    rejected.iter().filter(|(reason, _)| *reason != RULE).map(|(_, count)| count).sum()
+}

@@ -2,7 +2,7 @@
 
 use api::forwarders::ForwarderStatus;
 use api::status::Status;
-use api::sum;
+use api::{mistakes, sum};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -98,10 +98,11 @@ fn spark(rates: &[f64], columns: usize) -> String {
 fn messages(status: &Status) -> LedgerLine {
     let ledger = &status.ledger;
     let rejected = sum(&ledger.rejected);
+    let mood = if mistakes(&ledger.rejected) > 0 { Mood::Warn } else { Mood::Plain };
     let mut parts = vec![
         LedgerPart::new("messages ", ledger.received, "", Mood::Plain),
         LedgerPart::new(" = ", ledger.aggregated, " aggregated", Mood::Plain),
-        LedgerPart::new(" + ", rejected, " rejected", Mood::Warn),
+        LedgerPart::new(" + ", rejected, " rejected", mood),
         LedgerPart::new("   kernel drops ", ledger.kernel_drops, "", Mood::Bad),
     ];
     if status.refused() > 0 {
@@ -250,7 +251,7 @@ fn problems(model: &Model, status: &Status) -> (Vec<String>, Vec<String>) {
     for one in status.kamailio.iter().filter(|one| !one.up && one.polls > 0) {
         bad.push(format!("{} cannot be polled: see the view Listeners", one.endpoint));
     }
-    if let Some(rate) = grows(|status| sum(&status.ledger.rejected)) {
+    if let Some(rate) = grows(|status| mistakes(&status.ledger.rejected)) {
         warn.push(format!("{} messages a second are rejected: see the view Rejected", short(rate)));
     }
     if grows(|status| status.series.overflowed).is_some() {

@@ -3,8 +3,8 @@
 use api::forwarders::ForwarderStatus;
 use api::listeners::ListenerStatus;
 use api::rejected::RejectedEntry;
-use api::sum;
 use api::top::{TopMetric, TopSender, TopSort};
+use api::{mistakes, sum};
 
 use super::polls::Polls;
 use super::reply::TopReply;
@@ -307,11 +307,13 @@ fn listeners(reply: &TopReply, polls: &Polls, table: &mut TopTable) {
             Some(connections) => count(connections.open),
             None => TableCell { mood: Mood::Quiet, key: SortKey::Number(-1.0), ..name("-") },
         };
+        let is_mistake = mistakes(&one.ledger.rejected) > 0;
+        let rejected = if is_mistake { Mood::Warn } else { Mood::Plain };
         let cells = [
             name(&one.listener),
             rate(polls.rate(received), short),
             count(one.ledger.received),
-            cell_of_loss(sum(&one.ledger.rejected), Mood::Warn),
+            cell_of_loss(sum(&one.ledger.rejected), rejected),
             cell_of_loss(one.ledger.kernel_drops, Mood::Bad),
             cell_of_loss(sum(&one.refused), Mood::Warn),
             connections,

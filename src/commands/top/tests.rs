@@ -106,6 +106,24 @@ fn a_restart_of_the_daemon_resets_the_rates() {
 }
 
 #[test]
+fn samples_that_a_rule_drops_are_no_reason_for_a_warning() {
+    let rejecting = |uptime_s, reason: &str, count| {
+        let mut status = status(uptime_s, count);
+        status["ledger"]["rejected"] = json!({ reason: count });
+        status
+    };
+    for (reason, is_warned) in [("rule", false), ("bad_json", true)] {
+        let top = metrics(&["m"]);
+        let mut model = model(View::Metrics, &rejecting(100.0, reason, 1_000), &top);
+        let later = rejecting(102.0, reason, 2_000);
+        model.take(Ok(reply_of(&later, &top)), SystemTime::now());
+        let text = screen(&mut model, 100, 24).join("\n");
+        assert!(text.contains("+ 2,000 rejected"), "the equation holds: {text}");
+        assert_eq!(text.contains("500 messages a second are rejected"), is_warned, "{text}");
+    }
+}
+
+#[test]
 fn names_of_clients_cannot_break_the_screen() {
     let names = [
         "plain",

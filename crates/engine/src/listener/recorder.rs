@@ -549,15 +549,14 @@ impl Recorder {
     /// rule, which is no mistake of its sender.
     #[must_use]
     pub fn rejected_in_batch(&self) -> bool {
-        let rejected: u64 = self.counts.rejected.iter().sum();
-        rejected > self.counts.rejected[RejectReason::Rule as usize]
+        self.counts.mistakes() > 0
     }
 
-    /// The numbers of messages received and rejected since the last [`Recorder::publish`], without
-    /// pending lines.
+    /// The numbers of messages received, and of those rejected for another reason than a rule, since the
+    /// last [`Recorder::publish`], without pending lines.
     #[must_use]
     pub fn received_in_batch(&self) -> (u64, u64) {
-        (self.counts.received(), self.counts.rejected.iter().sum())
+        (self.counts.received(), self.counts.mistakes())
     }
 
     /// Publishes the counts of a batch.

@@ -58,7 +58,7 @@ pub struct SenderTraffic {
     pub bytes: u64,
     /// Number of messages, including rejected ones.
     pub messages: u64,
-    /// Number of rejected messages.
+    /// Number of rejected messages, without samples that a rule drops.
     pub rejected: u64,
 }
 

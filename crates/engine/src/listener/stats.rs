@@ -38,6 +38,12 @@ impl ListenerCounts {
         self.aggregated + self.rejected.iter().sum::<u64>()
     }
 
+    /// Messages rejected because of a mistake of their sender, and not by a rule.
+    #[must_use]
+    pub fn mistakes(&self) -> u64 {
+        self.rejected.iter().sum::<u64>() - self.rejected[RejectReason::Rule as usize]
+    }
+
     /// Counts a sample of a known series: recorded, or dropped by a rule.
     #[inline]
     pub fn count_recorded(&mut self, is_recorded: bool) {
