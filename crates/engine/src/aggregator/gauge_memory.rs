@@ -45,6 +45,11 @@ impl GaugeMemory {
         }
     }
 
+    /// The number of windows after its latest sample for which a level is remembered.
+    pub(super) fn after(&self) -> u64 {
+        self.after_windows
+    }
+
     /// Forgets a level after another number of windows.
     pub(super) fn set_after(&mut self, after_windows: u64) {
         self.after_windows = after_windows;

@@ -27,21 +27,31 @@ impl Store {
     }
 
     /// Adds gauges of an earlier run, which changes start from. They have no sample yet: they expire
-    /// as if the daemon had not been away. The limits on series hold; returns how many gauges had no
-    /// room. Called before the first merge.
+    /// as if the daemon had not been away, after the general time, because the time of a rule is known
+    /// only with the first sample. The values of those that have expired are remembered. The limits on
+    /// series hold; returns how many gauges had no room. Called before the first merge.
     pub fn restore_levels(&mut self, levels: &[GaugeLevel], interval: Duration) -> usize {
         // Idle windows count back from here. Bounded, so that the numbers still fit for a century.
-        let longest = self.expiry_times.windows(0).min(u64::from(u32::MAX / 2));
-        self.window += longest;
+        let most = u64::from(u32::MAX / 2);
+        let live = self.expiry_times.windows(0).min(most);
+        let remembered = self.gauges.after().min(most);
+        self.window += live.max(remembered);
         let interval_ms = (interval.as_millis() as u64).max(1);
         let mut left_out = 0;
+        let idle_windows = |level: &GaugeLevel| level.idle_ms.div_ceil(interval_ms);
         for level in levels {
-            let idle = level.idle_ms.div_ceil(interval_ms);
+            let idle = idle_windows(level);
             // The same condition by which a series expires.
-            if idle > longest {
-                continue;
+            if idle <= live {
+                left_out += usize::from(!self.restore_level(level, idle));
             }
-            left_out += usize::from(!self.restore_level(level, idle));
+        }
+        // The memory is in the order of expiry: the oldest first.
+        for level in levels.iter().rev() {
+            let idle = idle_windows(level);
+            if idle > live && idle <= remembered {
+                self.gauges.remember(&level.series, level.value, self.window - idle);
+            }
         }
         left_out
     }
@@ -140,13 +150,26 @@ mod tests {
             bench.flush();
         }
         assert_eq!(counts, [3, 2, 1, 1, 0, 0], "after 30 s and up to two windows");
-        // The series has expired; `gauge_memory` still has its level, unless it expired before the
-        // restart.
+        // The series has expired, one of them before the restart; `gauge_memory` still has its level.
         for name in ["fresh", "about to expire", "gone"] {
             change(&mut bench, name, 5.0);
         }
-        let expected = ["gauge about to expire = 8", "gauge fresh = 6", "gauge gone = 5"];
+        let expected = ["gauge about to expire = 8", "gauge fresh = 6", "gauge gone = 9"];
         assert_eq!(bench.flush(), expected);
+    }
+
+    #[test]
+    fn the_value_of_a_gauge_with_a_longer_time_of_its_own_survives_a_restart() {
+        let config = AggregationConfig { gauge_memory: Span::from_secs(3_600), ..config(600) };
+        // A rule kept them live for longer than the general time.
+        let levels = [level("quota", 100.0, 1_800_000), level("old", 7.0, 3_600_001)];
+        let mut bench = bench(1, &config);
+        assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 0);
+        bench.flush();
+        for name in ["quota", "old"] {
+            change(&mut bench, name, 1.0);
+        }
+        assert_eq!(bench.flush(), ["gauge old = 1", "gauge quota = 101"]);
     }
 
     #[test]
