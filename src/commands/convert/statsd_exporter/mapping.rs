@@ -52,7 +52,7 @@ pub(super) struct Mapping {
     labels: Vec<(String, String)>,
     is_dropped: bool,
     types: Option<Vec<&'static str>>,
-    ttl: Option<Duration>,
+    pub(super) ttl: Option<Duration>,
     scale: Option<f64>,
     pub(super) timers: TimerOptions,
 }

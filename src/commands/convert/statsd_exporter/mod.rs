@@ -133,6 +133,13 @@ fn rules(mappings: &[Mapping], defaults: &Defaults, plan: &mut Plan) {
             mapping.pattern.split('.').map(|part| part == "*").collect::<Vec<_>>()
         });
     }
+    if mappings.iter().any(|mapping| mapping.ttl.is_some_and(|ttl| Some(ttl) != defaults.ttl)) {
+        plan.notes.differs(
+            "mappings[].ttl",
+            "becomes `expire_after` of the rule, after which tallyd forgets the series; the page keeps it for the \
+             time of all series: `expire_after` of `prometheus`, by default that of `aggregation`",
+        );
+    }
     for mapping in globs.into_iter().chain(regexes) {
         plan.rules.push(mapping.rule(&mut plan.notes));
     }
