@@ -372,8 +372,16 @@ fn an_idle_for_without_effect_is_warned_about() {
         ("{ gauges: 11m }", "idle_for`: longer than `aggregation.expire_after` (10m)"),
         ("10s", ""),
         ("10m", ""),
+        ("1h } }\nrules: [{ match: a, expire_after: 1h }]\naggregation: { gauge_memory: 24h", ""),
+        (
+            "2h } }\nrules: [{ match: a, expire_after: 1h }]\naggregation: { gauge_memory: 24h",
+            "longer",
+        ),
     ] {
-        let text = format!("forwarders: {{ console: {{ idle: statsd, idle_for: {idle_for} }} }}\n");
+        // The braces after the value close the sections of the last line.
+        let close = if idle_for.contains('\n') { "}" } else { "} }" };
+        let text =
+            format!("forwarders: {{ console: {{ idle: statsd, idle_for: {idle_for} {close}\n");
         std::fs::write(&path, text).unwrap();
         let output = tallyd().args(["check", "--config", path.to_str().unwrap()]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -56,11 +56,13 @@ fn useless_idle_time(
 ) -> Option<ConfigError> {
     let limits = MetricKind::ALL.into_iter().filter_map(|kind| section.limits.of(kind));
     let times: Vec<_> = limits.filter(|limit| *limit != Duration::MAX).collect();
+    let of_rules = config.rules.iter().filter_map(|rule| rule.get().expire_after.as_ref());
+    let longest_of_rules = of_rules.map(|time| time.get().get()).max().unwrap_or_default();
     let (interval, expire_after) = (config.interval, config.aggregation.expire_after);
     let (what, help) = if *times.iter().min()? < interval.get() {
         let what = format!("shorter than `interval` ({interval}), so that no window is that early");
         (what, "use a multiple of `interval`, or `idle: none`")
-    } else if *times.iter().max()? > expire_after.get() {
+    } else if *times.iter().max()? > expire_after.get().max(longest_of_rules) {
         let what = format!(
             "longer than `aggregation.expire_after` ({expire_after}), after which a series has no \
              points"
