@@ -40,6 +40,15 @@ impl ExpiryTimes {
         self.times[usize::from(class)].windows
     }
 
+    /// The class with the longer time. Any time of a rule replaces the general one.
+    pub(super) fn longest(&self, one: ExpiryClass, other: ExpiryClass) -> ExpiryClass {
+        if one == 0 || other == 0 {
+            return one.max(other);
+        }
+        let after = |class| self.times[usize::from(class)].after;
+        if after(other) > after(one) { other } else { one }
+    }
+
     /// The class of a series after a rule has set this time: that of the longest time that rules have set.
     /// With more different times than classes, which takes many reloads, the class stays.
     pub(super) fn extended(&mut self, class: ExpiryClass, after: Duration) -> ExpiryClass {
@@ -80,6 +89,8 @@ mod tests {
         assert_eq!(times.windows(long), 360);
         assert_eq!(times.extended(long, secs(20)), long);
         assert_eq!(times.extended(0, secs(20)), short, "each time has one class");
+        assert_eq!([times.longest(0, short), times.longest(short, long)], [short, long]);
+        assert_eq!([times.longest(long, short), times.longest(short, 0)], [long, short]);
         let general = times.extended(0, secs(600));
         assert_ne!(general, 0, "it stays if the general one changes");
         times.reconfigure(secs(60), secs(5));

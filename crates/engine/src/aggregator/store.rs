@@ -229,7 +229,7 @@ impl Store {
         }
         let KnownSeries { id, ref series, expiry, .. } = *known;
         let window = self.window as u32;
-        let Self { live, touched, activity, gauges, exact_samples, .. } = self;
+        let Self { live, touched, activity, gauges, exact_samples, expiry_times, .. } = self;
         // The registry gives out numbers without gaps and reuses free ones, so the list is no
         // longer than the most series that ever lived at a time.
         if live.len() <= id as usize {
@@ -246,6 +246,10 @@ impl Store {
             metric: activity.add(series),
             expiry,
         });
+        // Another listener, without the rule, may have brought the series back first.
+        if expiry != entry.expiry {
+            entry.expiry = expiry_times.longest(entry.expiry, expiry);
+        }
         activity.count(entry.metric, cell.samples());
         // Several listeners may have samples of the series, and only the first finds the cell
         // empty: `touched` lists each series once.
@@ -446,6 +450,36 @@ mod tests {
         let again: Vec<_> =
             (0..7).map(|_| (bench.flush(), bench.registry.series_count()).1).collect();
         assert_eq!(again, [1, 1, 1, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_rule_of_one_listener_holds_when_another_listener_brings_the_series_back() {
+        let config =
+            AggregationConfig { expire_after: Span::from_secs(20), ..AggregationConfig::default() };
+        let mut bench = bench(2, &config);
+        // Table 0 has no rules, and is merged first.
+        bench.tables[1].set_rules(crate::aggregator::table::TableRules {
+            rules: crate::testing::recorder::rules("rules:\n- { match: m, expire_after: 50s }\n"),
+            protocol: crate::listener::Protocol::Statsd,
+            cache_bytes: 1 << 20,
+        });
+        let record = |bench: &mut Bench| {
+            let Bench { identifier, registry, tables, .. } = bench;
+            for table in tables {
+                let (series, no_tags) = ((MetricKind::Trace, "m"), &[] as &[(&str, &str)]);
+                let place = table.locate_message(identifier, series, no_tags, registry);
+                assert!(table.record_in(place, &SampleValue::Trace, 1.0, 0));
+            }
+        };
+        record(&mut bench);
+        // Both listeners still know the series when it has just expired.
+        while bench.registry.series_count() > 0 || bench.ends == 0 {
+            bench.flush();
+        }
+        record(&mut bench);
+        let counts: Vec<_> =
+            (0..7).map(|_| (bench.flush(), bench.registry.series_count()).1).collect();
+        assert_eq!(counts, [1, 1, 1, 1, 1, 0, 0]);
     }
 
     #[test]
