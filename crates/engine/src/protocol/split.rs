@@ -230,7 +230,7 @@ pub struct NumberPlaces {
 }
 
 /// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
-#[inline]
+#[inline(always)]
 fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
     // Most numbers are short.
     if let Some(short) = word_at(line, start).and_then(ShortNumber::of) {
