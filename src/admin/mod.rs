@@ -28,6 +28,7 @@ pub use self::service::http_server;
 
 mod changes;
 mod chart;
+mod config;
 mod health;
 mod history;
 mod json;

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use api::config::EffectiveConfig;
 use api::history::History;
 use api::path::AdminPath;
 use api::rejected::RejectedList;
@@ -19,8 +18,7 @@ use axum::{Router, middleware};
 
 use super::json::VisibleJson;
 use super::state::AdminState;
-use super::{changes, chart, health, page, rejected, reload, series, status, tap};
-use crate::config::effective;
+use super::{changes, chart, config, health, page, rejected, reload, series, status, tap};
 use crate::runtime::self_metrics;
 
 /// All paths of the endpoint.
@@ -43,7 +41,7 @@ fn handler(path: AdminPath) -> MethodRouter<AdminState> {
         AdminPath::Rejected => get(rejected),
         AdminPath::History => get(history),
         AdminPath::Reload => get(reload::show).post(changes::reload),
-        AdminPath::Config => get(config),
+        AdminPath::Config => get(config::show),
         AdminPath::Top => get(top),
         AdminPath::Series => get(series::list).delete(changes::remove_series),
         AdminPath::Chart => get(chart::show),
@@ -89,12 +87,6 @@ async fn history(
     State(AdminState { runtime, history, .. }): State<AdminState>,
 ) -> VisibleJson<History> {
     VisibleJson(history.show(&runtime))
-}
-
-async fn config(
-    State(AdminState { runtime, .. }): State<AdminState>,
-) -> VisibleJson<EffectiveConfig> {
-    VisibleJson(effective::of(&runtime.config.current()))
 }
 
 async fn top(

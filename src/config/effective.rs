@@ -21,7 +21,14 @@ const DEFAULT_FORWARDER: &str = "forwarders.console";
 /// All keys of a configuration that was read.
 #[must_use]
 pub fn of(file: &ConfigFile) -> EffectiveConfig {
-    let values: Vec<FileValue<'_>> = file.leaves.all().collect();
+    let mut keys = keys(file.leaves.all().collect());
+    correct_state_dir(&mut keys, file);
+    EffectiveConfig { file: file.is_file.then(|| file.source.name().to_owned()), keys }
+}
+
+/// All keys of a file with these values.
+fn keys(values: Vec<FileValue<'_>>) -> Vec<EffectiveKey> {
+    let values = FileValues::new(values);
     let samples = sample::keys();
     let sections = samples.iter().flat_map(SampleKey::sections).collect();
     let mut listing = Listing { values, sections, listed: BTreeSet::new(), keys: Vec::new() };
@@ -29,14 +36,16 @@ pub fn of(file: &ConfigFile) -> EffectiveConfig {
         listing.add(key, &samples);
     }
     listing.add_rest();
-    let mut keys = listing.keys;
-    correct_state_dir(&mut keys, file);
-    EffectiveConfig { file: file.is_file.then(|| file.source.name().to_owned()), keys }
+    listing.keys
 }
+
+/// The values of the file in the order of their paths. A file may have 200,000 of them, and each key of
+/// an item of a list is looked up.
+struct FileValues<'a>(Vec<FileValue<'a>>);
 
 /// The keys so far.
 struct Listing<'a> {
-    values: Vec<FileValue<'a>>,
+    values: FileValues<'a>,
     /// The paths of the sample that have keys below them.
     sections: BTreeSet<String>,
     /// The paths of the values that are listed.
@@ -104,30 +113,20 @@ impl<'a> Listing<'a> {
 
     /// The paths of the destinations of a kind: its section, or the items of a list.
     fn forwarders(&self, kind: &str) -> Vec<String> {
-        let items = self.items(kind);
+        let items: Vec<String> = self.values.items(kind).collect();
         if !items.is_empty() {
             return items;
         }
-        let has_any = self.values.iter().any(|value| is_in(value.path, "forwarders"));
-        let is_default = !has_any && kind == DEFAULT_FORWARDER;
-        let is_set = is_default || self.values.iter().any(|value| is_in(value.path, kind));
+        let is_default = !self.values.has("forwarders") && kind == DEFAULT_FORWARDER;
+        let is_set = is_default || self.values.has(kind);
         if is_set { vec![kind.to_owned()] } else { Vec::new() }
-    }
-
-    /// The items of a list in the file, such as `listeners[0]`.
-    fn items(&self, list: &str) -> Vec<String> {
-        let mut items = Vec::new();
-        while self.values.iter().any(|value| is_in(value.path, &format!("{list}[{}]", items.len())))
-        {
-            items.push(format!("{list}[{}]", items.len()));
-        }
-        items
     }
 
     /// Lists a key at a path, in which each `[]` stands for all items of the list.
     fn add_key(&mut self, key: &SampleKey, path: &str) {
         if let Some((list, rest)) = path.split_once("[]") {
-            for item in self.items(list) {
+            let items: Vec<String> = self.values.items(list).collect();
+            for item in items {
                 self.add_key(key, &format!("{item}{rest}"));
             }
             return;
@@ -135,36 +134,36 @@ impl<'a> Listing<'a> {
         // A key without a value may also be one without a default.
         let is_section = self.sections.contains(&key.path);
         let is_free = FREE_SECTIONS.iter().any(|free| path.ends_with(&format!(".{free}")));
-        let is_set = self.values.iter().any(|value| is_in(value.path, path));
-        let is_within_another =
-            self.values.iter().any(|value| value.path != path && is_in(path, value.path));
-        if is_set && (!is_section || is_free || self.is_scalar(path)) {
+        let is_set = self.values.has(path);
+        if is_set && (!is_section || is_free || self.values.at(path).is_some()) {
             self.add_values(path);
-        } else if is_set || is_within_another {
+        } else if is_set || self.values.has_around(path) {
             // A section, whose keys follow; or the file has a shorthand for it.
         } else if !is_section && key.line == SampleLine::Default {
             let value = Some(key.value.clone()).filter(|value| !value.is_empty());
             self.keys.push(EffectiveKey { value, ..not_set(path) });
-        } else if !is_section || is_free || self.items(path).is_empty() && is_list(key, path) {
+        } else if !is_section
+            || is_free
+            || self.values.items(path).next().is_none() && is_list(key, path)
+        {
             self.keys.push(not_set(path));
         }
     }
 
-    fn is_scalar(&self, path: &str) -> bool {
-        self.values.iter().any(|value| value.path == path)
-    }
-
     /// Lists the values at a path and below it; a list of scalars as one value.
     fn add_values(&mut self, path: &str) {
-        let below: Vec<FileValue<'a>> =
-            self.values.iter().filter(|value| is_in(value.path, path)).copied().collect();
+        let below: Vec<FileValue<'a>> = self.values.below(path).copied().collect();
         self.listed.extend(below.iter().map(|value| value.path));
         let is_item = |value: &FileValue<'_>| {
             let rest = value.path.strip_prefix(path).unwrap_or_default();
             rest.starts_with('[') && rest.ends_with(']') && !rest.contains('.')
         };
         if below.len() > 1 && below.iter().all(is_item) {
-            let items: Vec<&str> = below.iter().map(|value| value.effective).collect();
+            let mut items: Vec<_> =
+                below.iter().map(|value| (value.path.len(), value.path, value.effective)).collect();
+            // By their numbers: a longer path of the same list has a larger one.
+            items.sort_unstable();
+            let items: Vec<&str> = items.into_iter().map(|(.., effective)| effective).collect();
             let value = FileValue { path, ..below[0] };
             let joined = Some(format!("[{}]", items.join(", ")));
             self.keys.push(EffectiveKey { value: joined, ..from_file(&value) });
@@ -175,16 +174,54 @@ impl<'a> Listing<'a> {
 
     /// Lists values under paths that the sample does not show.
     fn add_rest(&mut self) {
-        let rest: Vec<FileValue<'a>> =
-            self.values.iter().filter(|value| !self.listed.contains(value.path)).copied().collect();
+        let rest: Vec<FileValue<'a>> = self
+            .values
+            .0
+            .iter()
+            .filter(|value| !self.listed.contains(value.path))
+            .copied()
+            .collect();
         self.keys.extend(rest.iter().map(from_file));
     }
 }
 
-/// Whether a path is at or below another.
-fn is_in(path: &str, other: &str) -> bool {
-    path.strip_prefix(other)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
+impl<'a> FileValues<'a> {
+    fn new(mut values: Vec<FileValue<'a>>) -> Self {
+        values.sort_unstable_by_key(|value| value.path);
+        Self(values)
+    }
+
+    /// The value at exactly this path.
+    fn at(&self, path: &str) -> Option<&FileValue<'a>> {
+        let found = self.0.binary_search_by_key(&path, |value| value.path);
+        found.ok().map(|index| &self.0[index])
+    }
+
+    /// The values at a path, and below it.
+    fn below(&self, path: &str) -> impl Iterator<Item = &FileValue<'a>> {
+        // Between both lie the paths of other keys, such as `path-name`.
+        let members = ['.', '['].map(|step| {
+            let prefix = format!("{path}{step}");
+            let start = self.0.partition_point(|value| value.path < prefix.as_str());
+            let values = self.0[start..].iter();
+            values.take_while(move |value| value.path.starts_with(&prefix))
+        });
+        self.at(path).into_iter().chain(members.into_iter().flatten())
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.below(path).next().is_some()
+    }
+
+    /// Whether a section around a path has a value itself, such as a shorthand.
+    fn has_around(&self, path: &str) -> bool {
+        path.match_indices(['.', '[']).any(|(end, _)| self.at(&path[..end]).is_some())
+    }
+
+    /// The items of a list in the file, such as `listeners[0]`.
+    fn items(&self, list: &str) -> impl Iterator<Item = String> {
+        (0..).map(move |index| format!("{list}[{index}]")).take_while(|item| self.has(item))
+    }
 }
 
 /// Whether the sample shows a list at the top level, whose items have keys.
@@ -246,4 +283,42 @@ pub fn text(config: &EffectiveConfig) -> String {
         format!("{:keys$}  {:values$}  {origin}\n", key.key, value(key))
     };
     config.keys.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn value(path: &str) -> FileValue<'_> {
+        FileValue { path, effective: "v", line: 1, references: None }
+    }
+
+    #[test]
+    fn the_values_below_a_path_are_those_of_its_keys_and_items() {
+        let paths = ["a", "a-b.c", "a.b", "a.b[0]", "a.b[1].c", "a.bc", "a[0]", "a[10]", "ab"];
+        let values = FileValues::new(paths.into_iter().rev().map(value).collect());
+        let below = |path| values.below(path).map(|value| value.path).collect::<Vec<_>>();
+        assert_eq!(below("a"), ["a", "a.b", "a.b[0]", "a.b[1].c", "a.bc", "a[0]", "a[10]"]);
+        assert_eq!(below("a.b"), ["a.b", "a.b[0]", "a.b[1].c"]);
+        assert_eq!(below("a.b[1]"), ["a.b[1].c"]);
+        assert_eq!(below("b"), [""; 0]);
+        assert_eq!(values.items("a.b").collect::<Vec<_>>(), ["a.b[0]", "a.b[1]"]);
+        assert!(values.has_around("a.x") && values.has_around("a[3].x"));
+        assert!(
+            !values.has_around("a-b.c") && !values.has_around("b.c") && !values.has_around("a")
+        );
+    }
+
+    #[test]
+    fn the_time_for_a_long_list_grows_with_its_length_only() {
+        // Quadratic, 20,000 rules take minutes.
+        let paths: Vec<String> = (0..20_000).map(|rule| format!("rules[{rule}].match")).collect();
+        let values = paths.iter().map(|path| value(path)).collect();
+        let started = Instant::now();
+        let listed = keys(values).iter().filter(|key| key.key.starts_with("rules[")).count();
+        assert!(listed >= 40_000, "{listed}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
 }
