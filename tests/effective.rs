@@ -39,6 +39,7 @@ fn checked(config: &str) -> Vec<(String, String, String)> {
         command.env(format!("TALLYD_{name}"), "example");
     }
     command.env("EXAMPLE_INTERVAL", "7s");
+    command.env("EXAMPLE_URL", "https://127.0.0.1:1/w/CANARY-5");
     command.env("EXAMPLE_TOKEN", "CANARY-4").env_remove("STATE_DIRECTORY");
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -131,6 +132,40 @@ fn values_have_their_line_and_their_variable_and_secrets_are_masked() {
     is("forwarders.influxdb[1].database", "***", "tallyd.yaml:13 ${EXAMPLE_TOKEN}");
     is("forwarders.influxdb[1].delivery.timeout", "10s", "default");
     assert!(!format!("{listed:?}").contains("CANARY"), "{listed:?}");
+}
+
+#[test]
+fn secrets_in_urls_and_variables_are_masked_whatever_their_names() {
+    let write =
+        "forwarders:\n  prometheus:\n    listen: 127.0.0.1:0\n    remote_write: { url: URL }\n";
+    for (url, shown) in [
+        (
+            "\"https://127.0.0.1:1/v1/write?X-License-Key=CANARY\"",
+            "https://127.0.0.1:1/v1/write***",
+        ),
+        ("\"https://127.0.0.1:1/w?api_key=CANARY\"", "https://127.0.0.1:1/w***"),
+        ("\"https://127.0.0.1:1/w?key=CANARY&sig=CANARY\"", "https://127.0.0.1:1/w***"),
+        ("\"${EXAMPLE_URL}\"", "${EXAMPLE_URL}"),
+    ] {
+        let listed = checked(&write.replace("URL }", &format!("{url} }}")));
+        assert!(!format!("{listed:?}").contains("CANARY"), "{listed:?}");
+        let found = listed.iter().find(|(key, ..)| key.ends_with("remote_write.url"));
+        assert_eq!(found.unwrap().1, shown, "{url}");
+    }
+}
+
+#[test]
+fn requests_for_a_long_configuration_leave_the_endpoint_responsive() {
+    use std::fmt::Write;
+    let mut config = "forwarders: { file: { path: DIR/points } }\nrules:\n".to_owned();
+    for number in 0..5_000 {
+        writeln!(config, "  - {{ match: \"m{number}.*\", name: n{number} }}").unwrap();
+    }
+    let daemon = Daemon::start(&config);
+    let started = std::time::Instant::now();
+    let keys = listed(&daemon);
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(keys["rules[4999].name"]["value"], "n4999");
 }
 
 #[test]

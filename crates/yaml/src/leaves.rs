@@ -3,15 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::document;
 use crate::messages::error::ConfigError;
 use crate::messages::source::Source;
-use crate::read::scalar::YamlScalar;
+use crate::read::scalar::{YamlScalar, boolean};
 use crate::read::tree::{NodeContent, YamlNode};
 use crate::values::interpolate::Env;
 use crate::values::quote::MASK;
 use crate::values::secrets::{credentials, looks_like_a_secret_line, secret_words};
+
+/// The reference to the name of the host, which is no secret.
+const HOSTNAME: &str = "${hostname}";
+/// Maximum length of an inserted number that is shown: a longer one may be an identifier or a secret.
+const HARMLESS_DIGITS_MAX: usize = 6;
+/// Maximum length of the unit of an inserted number that is shown, such as `MiB`.
+const HARMLESS_UNIT_MAX: usize = 3;
 
 /// All values by their paths, such as `forwarders.kafka.kafka_topic` or `listeners[0].address`.
 #[derive(Clone, Default)]
@@ -27,7 +35,7 @@ struct Leaf {
     text: String,
     /// The text as a message may show it, without secrets and without inserted values.
     shown: String,
-    /// The text with inserted values, without secrets.
+    /// The text with inserted values that are harmless, without secrets.
     effective: String,
     /// The `${…}` in it.
     references: Option<String>,
@@ -45,8 +53,8 @@ struct EmptyNode {
 pub struct FileValue<'a> {
     /// The path of its key.
     pub path: &'a str,
-    /// The value with the inserted `${…}`. A secret is masked; of a file or credential, the reference is
-    /// shown.
+    /// The value. A secret is masked. Of a `${…}`, the inserted text is shown if it is a boolean, a short
+    /// number, an address or the name of the host, otherwise the reference.
     pub effective: &'a str,
     /// The line, from 1.
     pub line: usize,
@@ -118,31 +126,49 @@ impl Leaf {
     fn of(scalar: &YamlScalar, line: usize) -> Self {
         let shown = match &scalar.references {
             Some(references) => references.clone(),
-            None if scalar.is_secret => MASK.to_owned(),
-            None => scalar.text.escape_debug().to_string(),
+            None => literal(scalar),
         };
         let references = scalar.references.clone();
         Self { text: scalar.text.clone(), shown, effective: effective(scalar), references, line }
     }
 }
 
-/// The text of a scalar with inserted values, but without secrets.
+/// The text of a scalar without secrets. Of inserted texts, only harmless ones are shown.
 fn effective(scalar: &YamlScalar) -> String {
-    let references = scalar.references.as_deref().unwrap_or_default();
-    let names_secret = secret_words(references).next().is_some();
-    if scalar.is_secret || names_secret {
+    let Some(references) = &scalar.references else { return literal(scalar) };
+    if scalar.is_secret || secret_words(references).next().is_some() {
         return MASK.to_owned();
     }
-    if references.contains("${file:") || references.contains("${credential:") {
-        return references.to_owned();
+    let is_of_file = references.contains("${file:") || references.contains("${credential:");
+    if !is_of_file && (references == HOSTNAME || is_harmless(&scalar.text)) {
+        return literal(scalar);
     }
+    references.clone()
+}
+
+/// The text of a scalar, in which secrets are masked.
+fn literal(scalar: &YamlScalar) -> String {
     let text = &scalar.text;
     let shown = match credentials(text) {
+        _ if scalar.is_secret => MASK.to_owned(),
         Some(start) => format!("{}{MASK}", &text[..start]),
         None if looks_like_a_secret_line(text) => MASK.to_owned(),
         None => text.clone(),
     };
     shown.escape_debug().to_string()
+}
+
+/// Whether no secret looks like an inserted text: a boolean, a short number with or without a unit, or
+/// an address. The name of a variable does not show whether its value is a secret.
+fn is_harmless(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
+    let unit = &text[digits.len()..];
+    let is_number = (1..=HARMLESS_DIGITS_MAX).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    boolean(text).is_some()
+        || is_number && unit.len() <= HARMLESS_UNIT_MAX
+        || text.parse::<SocketAddr>().is_ok()
+        || text.parse::<Ipv4Addr>().is_ok()
 }
 
 fn change(path: &str, old: Option<&Leaf>, new: Option<&Leaf>) -> Option<String> {
@@ -205,7 +231,7 @@ mod tests {
             [
                 ("interval", "5s", 1, Some("${VAR}")),
                 ("list[0].url", "http://***", 4, None),
-                ("list[1]", "a 5s", 5, Some("${VAR}")),
+                ("list[1]", "${VAR}", 5, Some("${VAR}")),
                 ("other", "***", 7, Some("${VAR_TOKEN}")),
                 ("token", "***", 6, Some("${VAR}")),
                 ("x.password", "***", 2, None),
@@ -213,6 +239,40 @@ mod tests {
                 ("x.y", "{}", 2, None),
             ]
         );
+    }
+
+    #[test]
+    fn an_inserted_text_is_shown_only_if_no_secret_looks_like_it() {
+        for (text, is_shown) in [
+            ("10s", true),
+            ("99.9", true),
+            ("512MiB", true),
+            ("true", true),
+            ("127.0.0.1:8125", true),
+            ("10.0.0.1", true),
+            ("[::1]:80", true),
+            ("1234567", false),
+            ("12abcd", false),
+            ("s", false),
+            ("stage", false),
+            ("broker:9092", false),
+            ("https://host/write/CANARY", false),
+        ] {
+            let leaves = leaves("x: ${VAR}\n", text);
+            let shown = leaves.all().next().unwrap().effective;
+            assert_eq!(shown, if is_shown { text } else { "${VAR}" }, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_url_is_not_shown() {
+        for key in ["X-License-Key", "api_key", "key", "auth", "sig", "pass", "x"] {
+            let text = format!("url: https://host/write?{key}=CANARY-1\n");
+            let old = leaves(&text, "");
+            assert_eq!(old.all().next().unwrap().effective, "https://host/write***", "{key}");
+            let changes = old.changes(&leaves(&text.replace('1', "2"), ""));
+            assert_eq!(changes, ["url: https://host/write*** has another value"]);
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(crate) fn looks_like_a_secret_line(text: &str) -> bool {
 }
 
 /// Returns where the credentials of an address begin: `user:password@` before its host, or the
-/// parameters of a URL, in which InfluxDB takes a password as `p=…`.
+/// parameters of a URL. Each vendor has its own names for a parameter with a secret, such as `p`,
+/// `X-License-Key` or `sig`, so all of them count.
 pub(crate) fn credentials(text: &str) -> Option<usize> {
     let word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '{' | '}' | '/');
     let user = text.match_indices('@').find_map(|(at, _)| {
@@ -59,10 +60,9 @@ pub(crate) fn credentials(text: &str) -> Option<usize> {
     let parameters = || {
         let url = text.find("://")?;
         let start = url + text[url..].find('?')?;
-        let holds_password = ["?p=", "&p="].iter().any(|p| text[start..].contains(p));
-        holds_password.then_some(start)
+        text[start..].contains('=').then_some(start)
     };
-    user.or_else(parameters)
+    user.into_iter().chain(parameters()).min()
 }
 
 /// Iterates over the byte ranges of words that are named like the key of a secret.
@@ -90,6 +90,9 @@ mod tests {
             ("user:word@host:2003", Some(0)),
             ("PLAINTEXT://user:word@host:9092, other:9092", Some(12)),
             ("http://host/?db=a&p=word", Some(12)),
+            ("https://host/write?X-License-Key=word", Some(18)),
+            ("http://host/?sig=word,user:word@host", Some(12)),
+            ("http://host/a?b", None),
             ("http://user@host/", None),
             ("http://host/a:b/c@d", None),
             ("host:2003", None),
