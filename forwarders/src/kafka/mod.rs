@@ -36,6 +36,7 @@ mod key;
 mod native;
 mod producer;
 mod properties;
+mod question;
 mod running_totals;
 mod section;
 mod send;
@@ -72,6 +73,7 @@ use model::{Point, Series, Snapshot};
 use broker_log::BrokerLog;
 use in_flight::InFlight;
 use producer::Producer;
+use question::TopicQuestion;
 pub(crate) use running_totals::RunningTotalLimits;
 use running_totals::{NoRoom, RunningTotals};
 use topics::Topics;
@@ -107,6 +109,7 @@ pub struct Kafka {
     in_flight: InFlight,
     window: KafkaWindow,
     rebuilds: u64,
+    question: TopicQuestion,
 }
 
 /// The format and the key of records.
@@ -156,6 +159,7 @@ impl Kafka {
             in_flight: InFlight::default(),
             window: KafkaWindow::default(),
             rebuilds: 0,
+            question: TopicQuestion::default(),
         })
     }
 

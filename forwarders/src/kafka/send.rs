@@ -1,5 +1,6 @@
 //! One attempt to deliver a batch: hands records over, waits for reports and notes them.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::error::{self, KafkaProblem};
 use super::error_class::DeliveryErrorClass;
 use super::native::{DeliveryReport, Record, RecordTopic};
 use super::producer::Producer;
+use super::question::TopicAnswer;
 use super::topics::FIRST;
 use super::{Kafka, RecordKey};
 use crate::delivery::forwarder::{ErrorClass, SendError};
@@ -35,6 +37,13 @@ enum Progress {
     More,
     /// No record is left, or the library's queue is full: wait for reports.
     Enough,
+}
+
+/// What a wait ends with.
+enum WaitEvent {
+    Report,
+    /// `None` at the end of the question.
+    Answer(Option<TopicAnswer>),
 }
 
 /// The time limits of an attempt.
@@ -61,9 +70,10 @@ impl Kafka {
     /// May be dropped at each await: all state that must survive is in `self`.
     pub(super) async fn deliver(&mut self, batch: &mut Batch) -> Result<(), SendError> {
         let mut limits = AttemptLimits::new(self.patience);
-        self.ask_about_new_topics().await?;
+        self.question.start_attempt(self.patience);
         let mut problem = None;
         while !self.in_flight.is_settled() {
+            self.ask_about_topics()?;
             let producer = self.producer()?;
             // Before any new record: reports since a dropped call may settle payloads.
             self.note_reports(&producer, batch, &mut problem);
@@ -204,6 +214,10 @@ impl Kafka {
         let mut too_large = Vec::new();
         let mut progress = Ok(if slice.len() == SLICE { Progress::More } else { Progress::Enough });
         for payload in slice {
+            if self.question.holds() && self.topics.is_unknown(self.window.topic(payload.id)) {
+                self.in_flight.looked_up_to(payload.id + 1);
+                continue;
+            }
             match self.hand_over_record(producer, &payload) {
                 Ok(()) => self.in_flight.handed_over(payload.id),
                 Err(Code::MessageSizeTooLarge) => too_large.push(payload.id),
@@ -276,27 +290,37 @@ impl Kafka {
         }
     }
 
-    /// Waits for the next report. Asks about the topic if there was no report for some time.
+    /// Waits for the next report, or the next answer about a topic. Asks about the topic if there was
+    /// no report for some time.
     async fn wait(
-        &self,
+        &mut self,
         producer: &Arc<Producer>,
         limits: &mut AttemptLimits,
     ) -> Result<(), SendError> {
+        let (in_library, holds) = (self.in_flight.in_library(), self.question.holds());
         let report = async {
-            if self.in_flight.in_library() > 0 {
+            if in_library > 0 {
                 producer.arrival().await;
+            } else if holds {
+                pending().await
             } else {
                 tokio::time::sleep(QUEUE_PAUSE).await;
             }
         };
-        let is_over = timeout_at(limits.next(), report).await.is_err();
-        match limits.ask_at.take() {
-            Some(_) if is_over => self.ask_about_topic(producer),
-            None if is_over => {
+        let event = async {
+            tokio::select! {
+                () = report => WaitEvent::Report,
+                answer = self.question.answer() => WaitEvent::Answer(answer),
+            }
+        };
+        match timeout_at(limits.next(), event).await {
+            Ok(WaitEvent::Answer(answer)) => answer.into_iter().for_each(|it| self.note_answer(it)),
+            Ok(WaitEvent::Report) => limits.ask_at = None,
+            Err(_) if limits.ask_at.take().is_some() => self.ask_about_topic(producer),
+            Err(_) => {
                 let open = self.in_flight.open();
                 return Err(error::late(open, self.patience, self.broker_log.cause()));
             }
-            _ => {}
         }
         Ok(())
     }

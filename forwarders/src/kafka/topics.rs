@@ -69,6 +69,15 @@ struct KnownTopic {
     state: TopicState,
 }
 
+/// A topic to ask the brokers about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AskedTopic {
+    pub(super) id: TopicId,
+    pub(super) name: String,
+    /// Whether they rejected it before.
+    pub(super) was_rejected: bool,
+}
+
 /// What the brokers say about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TopicState {
@@ -166,7 +175,7 @@ impl Topics {
 
     /// Returns the topics to ask the brokers about. Empty without a template: the only topic has to
     /// be usable.
-    pub(super) fn to_ask(&self, now: Instant) -> Vec<(TopicId, String)> {
+    pub(super) fn to_ask(&self, now: Instant) -> Vec<AskedTopic> {
         let is_due = |state| match state {
             TopicState::Unknown => true,
             TopicState::Usable => false,
@@ -175,8 +184,17 @@ impl Topics {
         let topics = self.topics.iter().enumerate().skip(FIRST + 1);
         topics
             .filter(|(_, topic)| is_due(topic.state))
-            .map(|(id, topic)| (id, topic.name.clone()))
+            .map(|(id, topic)| AskedTopic {
+                id,
+                name: topic.name.clone(),
+                was_rejected: topic.state != TopicState::Unknown,
+            })
             .collect()
+    }
+
+    /// Returns whether the brokers have not answered yet whether a topic can be used.
+    pub(super) fn is_unknown(&self, topic: PayloadTopic) -> bool {
+        topic.id != FIRST && self.topics[topic.id].state == TopicState::Unknown
     }
 
     /// Notes that the brokers accept records of a topic.
@@ -275,14 +293,15 @@ mod tests {
         let now = Instant::now();
         name_of(&mut topics, "a");
         name_of(&mut topics, "b");
-        let asked = topics.to_ask(now);
-        assert_eq!(asked, [(1, "m.a".to_owned()), (2, "m.b".to_owned())]);
+        let asked =
+            |id, name: &str, was_rejected| AskedTopic { id, name: name.into(), was_rejected };
+        assert_eq!(topics.to_ask(now), [asked(1, "m.a", false), asked(2, "m.b", false)]);
         topics.usable(1);
         assert!(topics.rejected(2, Code::TopicAuthorizationFailed, now));
         assert_eq!(name_of(&mut topics, "b"), ("rest".into(), true));
         assert_eq!(name_of(&mut topics, "a"), ("m.a".into(), false));
         assert!(topics.to_ask(now + RETRY_AFTER - Duration::from_millis(1)).is_empty());
-        assert_eq!(topics.to_ask(now + RETRY_AFTER), [(2, "m.b".to_owned())]);
+        assert_eq!(topics.to_ask(now + RETRY_AFTER), [asked(2, "m.b", true)]);
         topics.usable(2);
         assert_eq!(name_of(&mut topics, "b"), ("m.b".into(), false));
     }

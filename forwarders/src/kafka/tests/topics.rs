@@ -84,3 +84,47 @@ async fn records_that_the_brokers_reject_for_their_topic_go_to_the_fallback() {
     assert_eq!(keys(&cluster, "m.other"), ["x,e=a"]);
     assert_eq!(fallback_records(&kafka), 1);
 }
+
+/// Sends until a batch is settled, as the delivery loop does: it drops attempts after a second. Returns
+/// the number of attempts.
+async fn attempts(kafka: &mut Kafka, batch: &mut Batch, most: usize) -> usize {
+    for attempt in 1..=most {
+        let sent = tokio::time::timeout(Duration::from_secs(1), kafka.send(batch)).await;
+        if matches!(sent, Ok(Ok(()))) && batch.is_settled() {
+            return attempt;
+        }
+    }
+    panic!("{} payloads are left", batch.pending().count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_about_many_topics_that_take_longer_than_an_attempt_stop_nothing() {
+    let cluster = cluster(1);
+    cluster.broker_round_trip_time(1, Duration::from_millis(100)).unwrap();
+    let mut kafka = kafka_with(&cluster, r#""delivery": { "timeout": "1s" }, "max_topics": 1000"#);
+    let values: Vec<String> = (0..200).map(|number| format!("t{number}")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let mut batch = Batch::default();
+    kafka.encode(&window(&values), &mut batch);
+    // 200 questions take 20 s one by one.
+    let made = attempts(&mut kafka, &mut batch, 10).await;
+    assert!(made <= 10 && batch.take_settled().delivered == 201, "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_topics_hold_up_no_records_of_known_ones() {
+    let cluster = cluster(1);
+    let settings = r#""delivery": { "timeout": "8s" }, "max_topics": 1000"#;
+    let mut kafka = kafka_with(&cluster, settings);
+    assert_eq!(deliver(&mut kafka, &window(&[])).await.delivered, 1);
+    cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
+    let values: Vec<String> = (0..300).map(|number| format!("t{number}")).collect();
+    let mut batch = Batch::default();
+    kafka.encode(&window(&values.iter().map(String::as_str).collect::<Vec<_>>()), &mut batch);
+    // The questions take 15 s.
+    let _dropped = tokio::time::timeout(Duration::from_millis(1_200), kafka.send(&mut batch)).await;
+    assert!(batch.pending().all(|payload| payload.id != 0), "the known topic's record is left");
+    assert!(batch.pending().count() >= 200, "the others wait for their answers");
+    let left = kafka.topics.to_ask(tokio::time::Instant::now()).len();
+    assert!(left < 300, "answers are kept");
+}
