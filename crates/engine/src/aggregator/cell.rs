@@ -260,6 +260,16 @@ impl Cell {
         }
     }
 
+    /// Counts the increments of a running total: the totals of several series are no total of their
+    /// overflow series.
+    #[must_use]
+    pub fn without_total(self) -> Self {
+        match self {
+            Self::Total { both, samples } => Self::Counter { sum: both.added, samples },
+            other => other,
+        }
+    }
+
     /// Returns the value for the snapshot, or `None` without samples. `gauge` holds the gauge's
     /// value before this window, and its value after the window on return.
     pub fn into_value(self, gauge: &mut f64, percentiles: &[Percentile]) -> Option<Value> {

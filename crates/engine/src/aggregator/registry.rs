@@ -150,14 +150,20 @@ impl Registry {
         self.lock().count_overflowed(name, samples);
     }
 
-    /// Admits a series again that expired while a table still held samples of it.
+    /// Admits a series again that ended while a table still held samples of it. If it overflows, one
+    /// sample is counted. An overflow series, whose samples were counted, stays one.
     #[must_use]
     pub fn readmit(&self, series: &Series) -> Admitted {
         // They already include the agent's tags, which must not be merged a second time.
         let tags = tags_of(series);
         // The lock is free again at the end of this line, because `admit` takes it.
         let identifier = Arc::clone(&self.lock().identifier);
-        self.admit(&identifier.identify(series.kind(), series.name(), &tags))
+        let identity = identifier.identify(series.kind(), series.name(), &tags);
+        let of_overflow = overflow_tags(&identifier);
+        if identifier.identify(series.kind(), series.name(), &of_overflow).text == identity.text {
+            return Admitted { overflowed: false, ..self.lock().overflow(&identity) };
+        }
+        self.admit(&identity)
     }
 
     /// Admits a series of an earlier run; `None` if a limit is reached.

@@ -216,7 +216,8 @@ impl Store {
         ids.len()
     }
 
-    fn merge_series(&mut self, known: &mut KnownSeries, cell: Cell) {
+    fn merge_series(&mut self, known: &mut KnownSeries, mut cell: Cell) {
+        let (mut id, mut series) = (known.id, Arc::clone(&known.series));
         // The store knows most series, so the registry's lock is rarely needed. A new series is
         // only in the registry as yet.
         if !self.is_known(known.id, &known.series)
@@ -225,9 +226,18 @@ impl Store {
             // It expired while the listener still held samples of it, and its number may belong to
             // another series by now.
             let admitted = self.registry.readmit(&known.series);
-            (known.id, known.series) = (admitted.id, admitted.series);
+            (id, series) = (admitted.id, admitted.series);
+            if admitted.overflowed {
+                // The slot stays that of the series that ended, so that the listener is asked to
+                // remove it, and asks for the series again.
+                let others = cell.samples().saturating_sub(1);
+                self.registry.count_overflowed(series.name(), others);
+                cell = cell.without_total();
+            } else {
+                (known.id, known.series) = (id, Arc::clone(&series));
+            }
         }
-        let KnownSeries { id, ref series, expiry, .. } = *known;
+        let expiry = known.expiry;
         let window = self.window as u32;
         let Self { live, touched, activity, gauges, exact_samples, expiry_times, .. } = self;
         // The registry gives out numbers without gaps and reuses free ones, so the list is no
@@ -236,14 +246,14 @@ impl Store {
             live.resize_with(id as usize + 1, || None);
         }
         let entry = live[id as usize].get_or_insert_with(|| LiveSeries {
-            series: Arc::clone(series),
+            series: Arc::clone(&series),
             cell: Cell::Empty,
-            gauge: gauge_level(gauges, series),
+            gauge: gauge_level(gauges, &series),
             first_window: window,
             last_window: window,
             // Once in the life of a series. In each window its samples are then counted by number,
             // without hashing the name of the metric.
-            metric: activity.add(series),
+            metric: activity.add(&series),
             expiry,
         });
         // Another listener, without the rule, may have brought the series back first.
