@@ -45,11 +45,15 @@ pub(super) async fn remove_series(
         Ok(filter) => filter,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
-    let Ok(_permit) = CHANGES.try_acquire() else { return busy() };
-    let Ok(removed) = runtime.values.remove(filter).await else {
+    let Ok(permit) = CHANGES.try_acquire() else { return busy() };
+    // Until the series are removed, even if the client does not wait for the answer.
+    let done = move |removed| {
+        info!(uid = user.uid, query, removed, "series removed through the admin socket");
+        drop(permit);
+    };
+    let Ok(removed) = runtime.values.remove(filter, done).await else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
     };
-    info!(uid = user.uid, query, removed, "series removed through the admin socket");
     VisibleJson(SeriesRemoved { removed: removed as u64 }).into_response()
 }
 

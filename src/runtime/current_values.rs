@@ -126,12 +126,21 @@ impl CurrentValues {
         list.recv_async().await.map_err(|_| Stopping)
     }
 
-    /// Removes the selected series at the end of the open window. Returns their number.
+    /// Removes the selected series at the end of the open window, also if the caller stops waiting.
+    /// Calls `done` with their number, and returns it.
     ///
     /// # Errors
     /// When the daemon is stopping.
-    pub async fn remove(&self, filter: SeriesFilter) -> Result<usize, Stopping> {
-        let (done, removed) = flume::bounded(1);
+    pub async fn remove(
+        &self,
+        filter: SeriesFilter,
+        done: impl FnOnce(usize) + Send + 'static,
+    ) -> Result<usize, Stopping> {
+        let (sender, removed) = flume::bounded(1);
+        let done = Box::new(move |count| {
+            done(count);
+            let _requester_gone = sender.send(count);
+        });
         self.send(AggregatorCommand::Remove(SeriesRemoval { filter, done }))?;
         removed.recv_async().await.map_err(|_| Stopping)
     }
@@ -200,7 +209,7 @@ mod tests {
         let (commands, received) = flume::unbounded();
         values.set_aggregator(&commands);
         drop(commands);
-        assert_eq!(values.remove(SeriesFilter::default()).await, Err(Stopping));
+        assert_eq!(values.remove(SeriesFilter::default(), |_| {}).await, Err(Stopping));
         assert!(received.is_disconnected());
     }
 }

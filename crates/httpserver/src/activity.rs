@@ -20,6 +20,8 @@ pub(crate) struct Activity {
     progress_ms: AtomicU64,
     /// Whether a request is being handled, so that the client waits for the server.
     is_handling: AtomicBool,
+    /// The time spent on handling requests so far, in milliseconds.
+    handled_ms: AtomicU64,
     /// Whether the kernel has no room for a reply, so that the server waits for the client.
     is_blocked: AtomicBool,
     /// Whether the current reply may take as long as its client reads.
@@ -32,6 +34,7 @@ impl Activity {
             accepted: Instant::now(),
             progress_ms: AtomicU64::new(0),
             is_handling: AtomicBool::new(false),
+            handled_ms: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
             is_long: AtomicBool::new(false),
         }
@@ -39,6 +42,18 @@ impl Activity {
 
     pub(crate) fn age(&self) -> Duration {
         self.accepted.elapsed()
+    }
+
+    /// The age without the time for which the client waited for the server.
+    pub(crate) fn age_of_client(&self) -> Duration {
+        let handled = Duration::from_millis(self.handled_ms.load(Ordering::Relaxed));
+        let now = if self.is_handling.load(Ordering::Relaxed) {
+            // The request was the latest progress.
+            Duration::from_millis(self.progress_ms.load(Ordering::Relaxed))
+        } else {
+            self.age()
+        };
+        now.saturating_sub(handled)
     }
 
     /// How long the client has done nothing, while it was its turn.
@@ -64,7 +79,12 @@ impl Activity {
     }
 
     pub(crate) fn set_handling(&self, is_handling: bool) {
+        let since_ms = self.progress_ms.load(Ordering::Relaxed);
         self.progress();
+        if self.is_handling.load(Ordering::Relaxed) {
+            let handled_ms = self.progress_ms.load(Ordering::Relaxed) - since_ms;
+            self.handled_ms.fetch_add(handled_ms, Ordering::Relaxed);
+        }
         self.is_handling.store(is_handling, Ordering::Relaxed);
     }
 
@@ -134,5 +154,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_does_not_grow_old_while_its_request_is_handled() {
+        let activity = Activity::new();
+        let accepted = Instant::now();
+        activity.set_handling(true);
+        std::thread::sleep(Duration::from_millis(200));
+        let before = activity.age_of_client();
+        activity.set_handling(false);
+        let others = accepted.elapsed().saturating_sub(Duration::from_millis(200));
+        let limit = others + Duration::from_millis(20);
+        assert!(before <= limit && activity.age_of_client() <= limit, "{before:?}");
+        assert!(activity.age() >= Duration::from_millis(200));
     }
 }

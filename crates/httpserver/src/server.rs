@@ -289,9 +289,9 @@ impl HttpServer {
 /// Waits until a client has exceeded a time limit.
 async fn too_slow(activity: &Activity, limits: HttpLimits) {
     loop {
-        let rest = limits.age_max.saturating_sub(activity.age());
+        let rest = limits.age_max.saturating_sub(activity.age_of_client());
         tokio::time::sleep(rest.clamp(Duration::from_millis(10), CHECK_PAUSE)).await;
-        let is_too_old = activity.age() >= limits.age_max && !activity.is_long();
+        let is_too_old = activity.age_of_client() >= limits.age_max && !activity.is_long();
         if is_too_old || activity.has_stalled_for(limits.stall_max) {
             return;
         }

@@ -53,8 +53,9 @@ pub enum AggregatorCommand {
 pub struct SeriesRemoval {
     /// Which series.
     pub filter: SeriesFilter,
-    /// Receives the number of removed series.
-    pub done: Sender<usize>,
+    /// Called with the number of removed series, on the aggregator's thread; dropped if the daemon
+    /// stops before. The requester may be gone by then.
+    pub done: Box<dyn FnOnce(usize) + Send>,
 }
 
 /// The settings that a reload may change.
@@ -339,7 +340,7 @@ impl AggregatorThread {
             if removed > 0 {
                 self.last.forget_live();
             }
-            let _requester_gone = done.send(removed);
+            done(removed);
         }
     }
 
