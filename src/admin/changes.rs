@@ -9,11 +9,13 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use basics::log_throttle::LogThrottle;
 use basics::time::rfc3339;
 use engine::series_filter::SeriesFilter;
 use httpserver::PeerUser;
+use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{info, warn};
 
 use super::json::VisibleJson;
@@ -25,6 +27,7 @@ use crate::runtime::RuntimeState;
 /// Most requests that change something at a time: each may wait for the end of a window.
 const CHANGES_MAX: usize = 4;
 static CHANGES: Semaphore = Semaphore::const_new(CHANGES_MAX);
+static REFUSED: Mutex<LogThrottle> = Mutex::new(LogThrottle::new());
 /// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
 const RELOAD_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at the outcomes of reloads.
@@ -36,8 +39,8 @@ pub(super) async fn remove_series(
     RawQuery(query): RawQuery,
     user: Option<Extension<PeerUser>>,
 ) -> Response {
-    let user = match authorise(&runtime, user).await {
-        Ok(user) => user,
+    let (user, permit) = match authorise(&runtime, user).await {
+        Ok(authorised) => authorised,
         Err(refused) => return refused,
     };
     let query = query.unwrap_or_default();
@@ -45,7 +48,6 @@ pub(super) async fn remove_series(
         Ok(filter) => filter,
         Err(words) => return refusal(StatusCode::BAD_REQUEST, &words),
     };
-    let Ok(permit) = CHANGES.try_acquire() else { return busy() };
     // Until the series are removed, even if the client does not wait for the answer.
     let done = move |removed| {
         info!(uid = user.uid, query, removed, "series removed through the admin socket");
@@ -79,11 +81,11 @@ pub(super) async fn reload(
     State(AdminState { runtime, .. }): State<AdminState>,
     user: Option<Extension<PeerUser>>,
 ) -> Response {
-    let user = match authorise(&runtime, user).await {
-        Ok(user) => user,
+    let (user, permit) = match authorise(&runtime, user).await {
+        Ok(authorised) => authorised,
         Err(refused) => return refused,
     };
-    let Ok(_permit) = CHANGES.try_acquire() else { return busy() };
+    let _permit = permit;
     info!(uid = user.uid, "reload requested through the admin socket");
     let before = reloads(&runtime);
     // The same way as from outside: reloads have one queue, and one order with a stop.
@@ -117,19 +119,33 @@ fn busy() -> Response {
     refusal(StatusCode::TOO_MANY_REQUESTS, words)
 }
 
-/// The user who sent the request, if this user may change something.
+/// The user who sent the request, if this user may change something, and a place among the changes.
 async fn authorise(
     runtime: &RuntimeState,
     user: Option<Extension<PeerUser>>,
-) -> Result<PeerUser, Response> {
+) -> Result<(PeerUser, SemaphorePermit<'static>), Response> {
     let user = user.map(|Extension(user)| user);
+    if user.is_none() {
+        return Err(refused(user, operators::NO_SOCKET));
+    }
+    // Before the question, and until its answer: a directory of users may take its time.
+    let Ok(permit) = CHANGES.try_acquire() else { return Err(busy()) };
     let operators = runtime.config.current().config.admin.operators.clone();
-    let checked = tokio::task::spawn_blocking(move || operators::check(user, &operators)).await;
-    let checked = checked.unwrap_or_else(|error| Err(error.to_string()));
-    checked.map_err(|words| {
-        warn!(uid = user.map(|user| user.uid), "request to change something refused: {words}");
-        refusal(StatusCode::FORBIDDEN, &words)
-    })
+    let check = move || (operators::check(user, &operators), permit);
+    match tokio::task::spawn_blocking(check).await {
+        Ok((Ok(user), permit)) => Ok((user, permit)),
+        Ok((Err(words), _)) => Err(refused(user, &words)),
+        Err(error) => Err(refused(user, &error.to_string())),
+    }
+}
+
+/// Refuses a request. Everyone who can connect may send one, so the log gets a bounded number of lines.
+fn refused(user: Option<PeerUser>, words: &str) -> Response {
+    if let Some(count) = REFUSED.lock().count(1) {
+        let uid = user.map(|user| user.uid);
+        warn!(count, uid, "requests to change something refused: {words}");
+    }
+    refusal(StatusCode::FORBIDDEN, words)
 }
 
 #[cfg(test)]

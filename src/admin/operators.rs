@@ -10,14 +10,16 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::config::admin::OperatorsConfig;
 
+/// Why a request at an address is refused.
+pub(super) const NO_SOCKET: &str =
+    "only through the admin socket (`admin: {socket}`): this address has no authentication";
+
 /// Why a request is refused, as a sentence for its sender.
 pub(super) fn check(
     user: Option<PeerUser>,
     operators: &OperatorsConfig,
 ) -> Result<PeerUser, String> {
-    let user = user.ok_or(
-        "only through the admin socket (`admin: {socket}`): this address has no authentication",
-    )?;
+    let user = user.ok_or(NO_SOCKET)?;
     if is_operator(user, Uid::effective(), operators) {
         return Ok(user);
     }

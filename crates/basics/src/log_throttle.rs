@@ -13,6 +13,12 @@ pub struct LogThrottle {
 }
 
 impl LogThrottle {
+    /// A throttle that reports the first event.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { reported_at: None, unreported: 0 }
+    }
+
     /// Counts `events`. Returns the number of events to report now, if it is time for a line.
     pub fn count(&mut self, events: u64) -> Option<u64> {
         self.count_at(Instant::now(), events)
