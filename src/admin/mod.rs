@@ -1,10 +1,8 @@
 //! The admin endpoint: an HTTP server that shows the state of the daemon. Only its Unix socket accepts
 //! requests that change something.
 
-use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::admin::{AdminConfig, AdminListen};
+use engine::listener::config::FileMode;
 use crate::runtime::RuntimeState;
 
 use self::service::AdminService;
@@ -87,6 +86,8 @@ pub struct AdminServer {
     listen: AdminListen,
     /// The path of the Unix socket.
     socket: Option<SocketPath>,
+    /// The mode of its file, which changes only with the configuration.
+    socket_mode: FileMode,
     /// Its file, which is removed with this value.
     socket_file: Option<SocketFile>,
     http: HttpServer,
@@ -135,6 +136,7 @@ impl AdminServer {
         let mut server = Self {
             listen: config.listen.clone(),
             socket: config.socket.clone(),
+            socket_mode: config.socket_mode,
             socket_file: None,
             http,
             state,
@@ -166,11 +168,14 @@ impl AdminServer {
         self.http.reconfigure(service::limits(config, connections_max), &config.hosts);
         (self.listen, self.socket) = (config.listen.clone(), config.socket.clone());
         self.serve(sockets);
-        if let Some(path) = &self.socket {
-            let permissions = Permissions::from_mode(config.socket_mode.0);
-            if let Err(error) = fs::set_permissions(&path.0, permissions) {
-                warn!(path = %path.0.display(), %error, "cannot change the mode of admin.socket");
-            }
+        if config.socket_mode == self.socket_mode {
+            return;
+        }
+        self.socket_mode = config.socket_mode;
+        if let Some(file) = &self.socket_file
+            && let Err(error) = file.set_mode(config.socket_mode.0)
+        {
+            warn!(path = %file, %error, "cannot change the mode of admin.socket");
         }
     }
 

@@ -1,9 +1,12 @@
 //! The file of a bound Unix socket, removed with the socket.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
+use rustix::fs::{Mode, OFlags, open};
 use tracing::warn;
 
 /// The file of a bound socket. Removed when dropped, unless another program has replaced it.
@@ -18,6 +21,22 @@ pub struct SocketFile {
 impl SocketFile {
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    }
+
+    /// Changes the mode of the file.
+    ///
+    /// # Errors
+    /// When another file is at the path, or the system refuses.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(open(&self.path, flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if self.identity != Some((metadata.dev(), metadata.ino())) {
+            return Err(io::Error::other("another program has replaced the file"));
+        }
+        // Through the opened file, which stays the same one. Linux cannot change it directly.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(path, Permissions::from_mode(mode))
     }
 
     /// The file of a passed socket, which the service manager continues to use.
@@ -44,4 +63,31 @@ impl Drop for SocketFile {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_mode_of_the_socket_changes_and_that_of_a_file_in_its_place_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("socket"), folder.path().join("other"));
+        let _listener = UnixListener::bind(&path).unwrap();
+        let file = SocketFile::new(&path).unwrap();
+        file.set_mode(0o640).unwrap();
+        assert_eq!(mode(&path), 0o640);
+        fs::write(&other, "").unwrap();
+        fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(file.set_mode(0o666).unwrap_err().to_string().contains("replaced"));
+        assert_eq!(mode(&other), 0o600);
+    }
 }
