@@ -87,31 +87,27 @@ pub(super) async fn reload(
     };
     let _permit = permit;
     info!(uid = user.uid, "reload requested through the admin socket");
-    let before = reloads(&runtime);
+    // Not the outcome of one that is running: it may have read the file before its latest change.
+    let started = runtime.config.reloads().started;
     // The same way as from outside: reloads have one queue, and one order with a stop.
     if let Err(error) = kill_process(getpid(), Signal::HUP) {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
     }
     let outcome = async {
-        while reloads(&runtime) == before {
+        loop {
+            if let Some(outcome) = runtime.config.outcome_after(started) {
+                return outcome;
+            }
             tokio::time::sleep(PAUSE).await;
         }
-        runtime.config.reloads().last
     };
     match tokio::time::timeout(RELOAD_MAX, outcome).await {
-        Ok(Some(last)) => {
+        Ok(last) => {
             let (at, changes) = (rfc3339(last.at), last.changes);
             VisibleJson(LastReload { at, changes, error: last.error }).into_response()
         }
-        Ok(None) | Err(_) => {
-            refusal(StatusCode::GATEWAY_TIMEOUT, "the reload has not ended yet: see the log")
-        }
+        Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "the reload has not ended yet: see the log"),
     }
-}
-
-fn reloads(runtime: &RuntimeState) -> u64 {
-    let reloads = runtime.config.reloads();
-    reloads.applied + reloads.refused
 }
 
 fn busy() -> Response {

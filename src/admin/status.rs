@@ -80,7 +80,7 @@ fn process() -> ProcessStatus {
 }
 
 fn reload(config: &RunningConfig) -> ReloadStatus {
-    let ReloadStats { applied, refused, last } = config.reloads();
+    let ReloadStats { applied, refused, last, .. } = config.reloads();
     let last = last.map(|last| LastReload {
         at: rfc3339(last.at),
         changes: last.changes,

@@ -58,6 +58,7 @@ impl Daemon {
     /// When the configuration cannot replace the running one.
     pub(super) async fn stage_reload(&self) -> Result<StagedReload, ReloadRefusal> {
         let running = Arc::clone(&self.state.config);
+        running.record_started();
         let plan = tokio::task::spawn_blocking(move || running.plan_reload()).await??;
         let ReloadPlan { file, destinations, changes } = plan;
         let config = &file.config;

@@ -27,12 +27,20 @@ pub struct RunningConfig {
 /// The number of reloads by outcome, and the latest one.
 #[derive(Clone, Debug, Default)]
 pub struct ReloadStats {
+    /// Reloads that have begun to read the configuration. They run one after the other.
+    pub started: u64,
     /// Applied reloads, including those that changed nothing.
     pub applied: u64,
     /// Refused reloads, which changed nothing.
     pub refused: u64,
     /// The latest reload.
     pub last: Option<ReloadOutcome>,
+}
+
+impl ReloadStats {
+    fn outcome_after(&self, started: u64) -> Option<ReloadOutcome> {
+        (self.applied + self.refused > started).then(|| self.last.clone())?
+    }
 }
 
 /// The outcome of one reload.
@@ -99,6 +107,17 @@ impl RunningConfig {
     #[must_use]
     pub fn reloads(&self) -> ReloadStats {
         self.reloads.lock().clone()
+    }
+
+    /// Notes that a reload begins.
+    pub fn record_started(&self) {
+        self.reloads.lock().started += 1;
+    }
+
+    /// The outcome of the latest reload, if one has ended that began when `started` others had.
+    #[must_use]
+    pub fn outcome_after(&self, started: u64) -> Option<ReloadOutcome> {
+        self.reloads.lock().outcome_after(started)
     }
 
     /// The absolute path of the file that a reload reads; `None` with the built-in defaults.
@@ -203,4 +222,26 @@ fn keys_that_need_a_restart(old: &ConfigFile, new: &ConfigFile) -> Vec<String> {
         }
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_gets_the_outcome_of_a_reload_that_began_after_it() {
+        let outcome = |words: &str| {
+            let error = Some(words.to_owned());
+            ReloadOutcome { at: SystemTime::UNIX_EPOCH, changes: Vec::new(), error }
+        };
+        // One has ended, and another is running.
+        let mut reloads = ReloadStats { started: 2, applied: 1, ..ReloadStats::default() };
+        let requested = reloads.started;
+        (reloads.refused, reloads.last) = (1, Some(outcome("running at the time")));
+        assert!(reloads.outcome_after(requested).is_none());
+        reloads.started += 1;
+        (reloads.refused, reloads.last) = (2, Some(outcome("its own")));
+        let own = reloads.outcome_after(requested).unwrap();
+        assert_eq!(own.error.as_deref(), Some("its own"));
+    }
 }
