@@ -92,6 +92,11 @@ impl TopicTemplate {
         self.pieces.iter().any(|piece| !matches!(piece, TopicPiece::Text(_)))
     }
 
+    /// Returns whether each name begins with text that no sender chooses.
+    pub(super) fn begins_with_text(&self) -> bool {
+        matches!(self.pieces.first(), Some(TopicPiece::Text(_)))
+    }
+
     /// Returns the name with `other` for each placeholder.
     pub(super) fn fallback(&self) -> String {
         let text = |piece: &TopicPiece| match piece {
@@ -179,6 +184,13 @@ mod tests {
         let series = Series::new(MetricKind::Counter, name, tags);
         let is_valid = TopicTemplate::parse(template).unwrap().write(&mut out, &series);
         (out, is_valid)
+    }
+
+    #[test]
+    fn a_template_that_begins_with_a_placeholder_lets_senders_choose_the_whole_name() {
+        for (text, begins) in [("m.{tag.e}", true), ("m", true), ("{tag.e}.m", false)] {
+            assert_eq!(TopicTemplate::parse(text).unwrap().begins_with_text(), begins, "{text}");
+        }
     }
 
     #[test]

@@ -165,6 +165,13 @@ impl Topics {
             return None;
         }
         table.id_of.insert(name.clone(), self.topics.len());
+        if self.topics.len() == FIRST + 1 && !self.template.begins_with_text() {
+            warn!(
+                forwarder = self.forwarder,
+                "kafka_topic begins with a placeholder: senders can choose any topic to which tallyd \
+                 may write; begin it with text, such as `metrics.`"
+            );
+        }
         Some(self.add(name))
     }
 
