@@ -119,9 +119,9 @@ impl SiteService for PageService {
     type Body = Pieces;
 
     /// By name, because the tags of series are senders' data, which a foreign web page must not
-    /// read.
-    fn access(&self, _path: &str) -> PathAccess {
-        PathAccess::ByName
+    /// read. A probe polls another program, which such a page must not start either.
+    fn access(&self, path: &str) -> PathAccess {
+        if path == PROBE_PATH { PathAccess::OwnSite } else { PathAccess::ByName }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Pieces> {
