@@ -6,7 +6,6 @@ use std::sync::Arc;
 use api::series::{LIMIT_DEFAULT, LIMIT_MAX, SeriesList, SeriesSort, SeriesValue, parameter};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use basics::escape::visible;
 use basics::time::rfc3339_ms;
@@ -14,12 +13,11 @@ use engine::aggregator::latest_window::{ListedSeries, LiveList};
 use engine::series_filter::SeriesFilter;
 use model::{MetricKind, Point, Series, Snapshot, Value};
 
+use super::json::LongJson;
 use super::state::AdminState;
 
-/// Size at which a reply takes no further series, in bytes of names, tags and fields.
+/// Size at which a reply takes no further series, in bytes of JSON.
 const REPLY_BYTES_MAX: usize = 4 << 20;
-/// An estimate of the bytes of a series in a reply, without its text: members, numbers and fields.
-const ROW_BYTES: usize = 500;
 
 /// The parameters of a request.
 #[derive(Clone, Debug)]
@@ -52,12 +50,10 @@ pub(super) async fn list(
     let instance = runtime.instance.clone();
     // The threads of the runtime have forwarders to run.
     let answered = tokio::task::spawn_blocking(move || {
-        let _running = permit;
-        let list = SeriesList { instance, ..answer(&live, &query) };
-        serde_json::to_string(&list).map(|json| visible(&json).into_owned())
+        LongJson::new(&SeriesList { instance, ..answer(&live, &query) }, permit)
     });
     match answered.await {
-        Ok(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(Ok(json)) => json.into_response(),
         Ok(Err(error)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
@@ -138,12 +134,13 @@ fn answer(live: &LiveList, query: &SeriesQuery) -> SeriesList {
     sort(&mut matching, end, query, &points);
     let (mut series, mut bytes) = (Vec::new(), 0);
     for listed in &matching[first..end] {
-        bytes += ROW_BYTES + listed.series.text_bytes();
+        let row = row(listed, &points, live);
+        bytes += json_bytes(&row);
         // One series always fits: a message has a maximum length.
         if bytes > REPLY_BYTES_MAX && !series.is_empty() {
             break;
         }
-        series.push(row(listed, &points, live));
+        series.push(row);
     }
     let next = first + series.len();
     SeriesList {
@@ -156,6 +153,11 @@ fn answer(live: &LiveList, query: &SeriesQuery) -> SeriesList {
         next_offset: (next < matched).then_some(next as u64),
         series,
     }
+}
+
+/// The size of a series in a reply. Escapes can make it a multiple of its text.
+fn json_bytes(row: &SeriesValue) -> usize {
+    serde_json::to_string(row).map_or(0, |json| visible(&json).len())
 }
 
 /// Sorts the first `end` of the matching series; the others follow in no order.
@@ -278,6 +280,18 @@ mod tests {
         let list = answer(&live, &SeriesQuery::parse("").unwrap());
         assert_eq!(list.next_offset, Some(list.series.len() as u64));
         assert!((60..64).contains(&list.series.len()));
+    }
+
+    #[test]
+    fn a_reply_is_bounded_in_bytes_after_escapes() {
+        let name = "\u{200d}".repeat(10 << 10);
+        let points: Vec<_> =
+            (0..200).map(|number| counter(&format!("{number}{name}"), &[], 1.0)).collect();
+        let series = points.iter().map(|point| listed(point, 0, 0)).collect();
+        let live = LiveList { snapshot: None, interval: Duration::from_secs(1), series };
+        let list = answer(&live, &SeriesQuery::parse("").unwrap());
+        let json = serde_json::to_string(&list).unwrap();
+        assert!(list.series.len() > 10 && visible(&json).len() < REPLY_BYTES_MAX + 1_000);
     }
 
     #[test]
