@@ -305,6 +305,36 @@ fn removed_series_are_gone_and_every_sample_stays_in_a_point() {
 }
 
 #[test]
+fn a_removal_whose_client_does_not_wait_takes_place_and_is_logged() {
+    let daemon = Daemon::start(&with_socket(""));
+    statsd(&daemon, "old:10|g\n");
+    wait_series(&daemon, "", |answer| answer["live"] == 1);
+    let mut socket = UnixStream::connect(daemon.path("admin.sock")).unwrap();
+    let request = "DELETE /api/v1/series?match=old HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    // A reload takes longer than reading the request.
+    assert_eq!(through_socket(&daemon, "POST", "/api/v1/reload").0, 200);
+    drop(socket);
+    daemon.wait_for("the removal", |status| status["series"]["removed"] == 1);
+    let stopped = daemon.stop();
+    let is_removal = |entry: &&Value| entry.to_string().contains("series removed");
+    assert_eq!(stopped.log.iter().filter(is_removal).count(), 1);
+}
+
+#[test]
+fn refused_requests_leave_one_line_in_the_log() {
+    let daemon = Daemon::start(&with_socket(""));
+    let client = common::http().build().unwrap();
+    let url = format!("http://{}/api/v1/reload", daemon.admin);
+    for _ in 0..50 {
+        assert_eq!(client.post(&url).send().unwrap().status().as_u16(), 403);
+    }
+    let stopped = daemon.stop();
+    let is_refusal = |entry: &&Value| entry.to_string().contains("change something refused");
+    assert_eq!(stopped.log.iter().filter(is_refusal).count(), 1);
+}
+
+#[test]
 fn a_request_at_the_address_changes_nothing() {
     let daemon = Daemon::start(&with_socket(""));
     statsd(&daemon, "g:1|g\n");
