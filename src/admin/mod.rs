@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::admin::{AdminConfig, AdminListen};
-use engine::listener::config::FileMode;
 use crate::runtime::RuntimeState;
+use engine::listener::config::FileMode;
 
 use self::service::AdminService;
 use self::state::AdminState;
