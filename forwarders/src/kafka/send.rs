@@ -302,7 +302,7 @@ impl Kafka {
             if in_library > 0 {
                 producer.arrival().await;
             } else if holds {
-                pending().await
+                pending::<()>().await;
             } else {
                 tokio::time::sleep(QUEUE_PAUSE).await;
             }
