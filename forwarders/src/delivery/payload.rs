@@ -309,6 +309,7 @@ mod tests {
         let bodies: Vec<_> = batch.pending().map(|payload| payload.bytes).collect();
         assert_eq!(bodies, [b"body 0", b"body 2"]);
         assert_eq!(batch.points_pending(), 5);
+        assert_eq!([0, 1, 2].map(|id| batch.points_of(id)), [1, 2, 4]);
         assert!(!batch.is_settled());
     }
 

@@ -84,6 +84,13 @@ mod tests {
         assert!(read(b"\x00\x00\x00\x00").is_err(), "no name");
     }
 
+    #[test]
+    fn a_series_has_each_key_once_and_in_order() {
+        assert!(read(b"\x01m\x02\x01a\x011\x01b\x012").is_ok());
+        assert!(read(b"\x01m\x02\x01b\x011\x01a\x012").is_err());
+        assert!(read(b"\x01m\x02\x01a\x011\x01a\x012").is_err());
+    }
+
     proptest! {
         #[test]
         fn a_series_survives_the_round_trip_with_its_literals(

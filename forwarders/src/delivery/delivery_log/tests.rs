@@ -53,6 +53,7 @@ fn points_that_are_dropped_are_logged_with_their_reason_once_a_minute() {
         (reason::REFUSED, "points were refused for good"),
         (reason::TOO_LARGE, "dropped points that were too large"),
         (reason::PAGE_FULL, "dropped points of new series that had no room"),
+        (reason::TOTALS_FULL, "dropped points of series whose totals had no room"),
         (reason::LOST, "points may be lost and are not sent again"),
         (reason::SHUTDOWN, "dropped points"),
     ] {

@@ -1,5 +1,7 @@
 //! Tests which configurations a running destination can take over.
 
+use std::time::Duration;
+
 use crate::config::{Common, DeliveryConfig, SpoolWrite};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SavedState, SendError};
@@ -8,8 +10,7 @@ use crate::delivery::settings::ForwarderSettings;
 use crate::select::SelectConfig;
 use async_trait::async_trait;
 use basics::units::Span;
-use model::IdleLimits;
-use model::Snapshot;
+use model::{IdleLimits, MetricKind, Snapshot};
 
 /// Needs nothing but old data, unless a test says so.
 #[derive(Default)]
@@ -70,6 +71,13 @@ fn a_reload_keeps_a_destination_of_the_same_name_kind_and_use_of_a_spool() {
     let next = || any("kind", 1, |common| common.select.prefix = "p.".into());
     assert!(running.reconfigure(next()).is_some());
     assert!(running.same_config(&next()));
+}
+
+#[test]
+fn a_queue_knows_the_idle_series_that_its_destination_wants() {
+    let limits = IdleLimits::default().with(MetricKind::Counter, Duration::from_secs(60));
+    let (queue, _running, _task) = any("kind", 0, |common| common.idle = limits).split();
+    assert_eq!(*queue.idle(), limits);
 }
 
 #[test]

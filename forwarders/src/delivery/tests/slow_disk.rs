@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::spool::{Mode, Peer, Run, now_ms, small};
 use crate::config::{SpoolConfig, SpoolOrder};
+use crate::delivery::reason;
 use crate::delivery::stats::Counts;
 use crate::spool::simulated::{Operation, SimulatedDisk};
 use crate::spool::{Disk, Host, SimulatedHost};
@@ -234,7 +235,8 @@ fn a_window_that_is_recorded_because_it_cannot_be_removed_is_no_failure_of_the_s
     peer.is(Mode::Up);
     run.sleep(SECOND);
     assert_eq!((run.check().delivered, degraded(run.check()).as_str()), (4, ""));
-    assert_eq!((run.check().spool.unwrap().unremoved, host.files()), (2, 2));
+    let spool = run.check().spool.unwrap();
+    assert_eq!((spool.unremoved, spool.failures, host.files()), (2, 0, 2));
     run.stop();
 }
 
@@ -350,6 +352,25 @@ fn a_write_that_fails_is_repeated_after_ten_seconds() {
 }
 
 #[test]
+fn files_are_removed_before_the_write_that_needs_their_room() {
+    let (host, peer) = (SlowHost::new(), Peer::new(Mode::Down));
+    let spool = SpoolConfig { max_files: 2.try_into().unwrap(), ..in_order() };
+    let run = host.start_behind(&peer, spool, 2);
+    host.plan.lock().seen.clear();
+    run.push(now_ms() + 2, 2);
+    run.sleep(SECOND);
+    let plan = host.plan.lock();
+    let seen = plan.seen.iter().filter(|(_, operation, path)| {
+        *operation == Operation::Create
+            || path.starts_with("new") && *operation == Operation::Remove
+    });
+    let seen: Vec<Operation> = seen.map(|(_, operation, _)| *operation).collect();
+    assert_eq!(seen, [Operation::Remove, Operation::Create]);
+    drop(plan);
+    run.stop();
+}
+
+#[test]
 fn the_folder_is_listed_every_ten_seconds() {
     let (host, peer) = (SlowHost::new(), Peer::new(Mode::Up));
     let run = host.start(&peer, in_order());
@@ -415,6 +436,34 @@ fn at_a_stop_a_write_waits_up_to_25_ms_for_the_room_of_removed_files() {
         assert_eq!((counts.delivered, counts.spooled), (2, 4));
         assert_at(&host.times(Operation::CreateUnsynced, "tmp", began), &[expected]);
     }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_removal_of_recorded_files_if_it_helps_no_write() {
+    let (host, peer) = (SlowHost::new(), Peer::new(Mode::Up));
+    leave_recorded(&host, &peer);
+    let run = host.start(&peer, in_order());
+    run.sleep(9 * SECOND);
+    host.hold(&run, 1_002 * MS, 5 * SECOND);
+    host.slows(Operation::List, "new", 5 * MS);
+    run.sleep(1_500 * MS);
+    let began = now(&run);
+    let (_, took) = run.stop_within(4 * SECOND);
+    assert!(took < 100 * MS, "{took:?}");
+    assert_at(&host.times(Operation::List, "new", began), &[Duration::ZERO]);
+}
+
+#[test]
+fn a_stop_whose_write_fails_for_good_ends_at_once() {
+    let (host, peer) = (SlowHost::new(), Peer::new(Mode::Hangs));
+    let run = host.start(&peer, in_order());
+    run.sleep(MS);
+    run.push(now_ms(), 2);
+    host.fails(Operation::CreateUnsynced, "tmp");
+    let (counts, took) = run.stop_within(SECOND);
+    assert_eq!(counts.dropped, [(reason::SHUTDOWN, 2)].into());
+    // Half of the time is for the attempt.
+    assert_at(&[took], &[500 * MS]);
 }
 
 #[test]

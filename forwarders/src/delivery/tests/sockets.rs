@@ -125,6 +125,12 @@ async fn a_start_is_repeated_soon_while_the_sockets_may_be_closing_and_then_more
     let starts = ["cannot start", "cannot start", "cannot start", "started", "delivered"];
     assert_eq!(calls, [&["released", "inherited"][..], &starts].concat());
     assert!((Duration::from_millis(30)..Duration::from_millis(100)).contains(&took), "{took:?}");
+    // The attempt at the end of the second is the last one that follows soon.
+    let (_, took) = replaced_by("127.0.0.1:9100", 101).await;
+    assert!(
+        (Duration::from_millis(1_200)..Duration::from_millis(1_300)).contains(&took),
+        "{took:?}"
+    );
     // Within a second there are about a hundred attempts.
     let (_, took) = replaced_by("127.0.0.1:9100", 110).await;
     assert!((Duration::from_millis(1_500)..Duration::from_secs(8)).contains(&took), "{took:?}");

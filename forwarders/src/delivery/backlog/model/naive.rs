@@ -512,8 +512,8 @@ impl Naive {
         if !self.is_behind() {
             return;
         }
-        let in_memory = self.waiting.iter().position(|window| !window.is_on_disk());
-        while let Some(oldest) = in_memory.filter(|place| *place < self.waiting.len())
+        // A later window may be on disk already, if the write of an earlier one has failed.
+        while let Some(oldest) = self.waiting.iter().position(|window| !window.is_on_disk())
             && self.waiting[oldest].left.is_empty()
         {
             self.waiting.remove(oldest);

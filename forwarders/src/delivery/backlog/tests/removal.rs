@@ -249,6 +249,26 @@ fn a_synced_file_stays_until_the_file_that_replaces_it_is_synced() {
 }
 
 #[test]
+fn a_synced_file_stays_while_any_window_of_the_end_is_not_synced() {
+    let mut backlog = Backlog::new(&limits(), true);
+    let given: [Step; 5] = [open, push_4, next, late, write];
+    given.into_iter().for_each(|step| step(&mut backlog));
+    settle(&mut backlog, 1, &[]);
+    push_3(&mut backlog);
+    backlog.end_delivery();
+    write_unsynced(&mut backlog);
+    let seq = write_to_be(&mut backlog).seq;
+    backlog.write_of_failed(seq, None);
+    assert_eq!(work(&mut backlog), "sync 1");
+    backlog.removal_may_help();
+    write_unsynced(&mut backlog);
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "sync 1", "the outdated file is not removed yet");
+    backlog.sync_ended(&[]);
+    assert_eq!(work(&mut backlog), "remove 1");
+}
+
+#[test]
 fn windows_that_are_removed_during_a_sync_do_not_count_as_unsynced() {
     let mut backlog = Backlog::new(&limits(), true);
     [open, push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));

@@ -73,6 +73,16 @@ fn a_window_that_is_removed_while_the_folder_is_opened_is_not_found() {
 }
 
 #[test]
+fn a_window_whose_size_cannot_be_read_keeps_the_folder_closed() {
+    let (disk, directory) = opened();
+    let path = directory.path_of(put(&directory, 1, 2));
+    disk.fail(move |operation, looked_at| {
+        (operation == Operation::Status && looked_at == path).then_some(DENIED)
+    });
+    assert!(open_on(&disk).is_err(), "its points would be in no ledger");
+}
+
+#[test]
 fn a_record_that_cannot_be_read_is_an_error_and_a_missing_one_is_not() {
     let (disk, directory) = opened();
     directory.record(&removal(&[put(&directory, 1, 2)])).unwrap();
@@ -255,6 +265,29 @@ fn only_a_write_of_the_end_leaves_its_sync_to_a_later_step() {
     assert!(disk.is_synced(&directory.path_of(last)));
     fail(&disk, Operation::SyncFile, "new", 1, DENIED);
     assert_eq!(directory.sync_window(last).unwrap_err().kind(), DENIED);
+}
+
+#[test]
+fn a_write_looks_at_the_new_file_only_if_its_name_is_settled() {
+    let (disk, directory) = opened();
+    let looked_at = watch(&disk, Operation::Status);
+    let name = put(&directory, 1, 2);
+    let new_file = Path::new(ROOT).join("tmp").join(name.to_string());
+    assert!(!looked_at.lock().contains(&new_file));
+    directory.record(&removal(&[name])).unwrap();
+    put(&directory, 1, 2);
+    assert!(looked_at.lock().contains(&new_file));
+}
+
+#[test]
+fn a_window_is_not_written_if_another_file_may_have_its_name() {
+    let (disk, directory) = opened();
+    let (name, bytes) = packed(1, 5, "run-1");
+    let path = directory.path_of(name);
+    disk.fail(move |operation, looked_at| {
+        (operation == Operation::Status && looked_at == path).then_some(DENIED)
+    });
+    assert_eq!(directory.write(name, &bytes, 1).unwrap_err().error.kind(), DENIED);
 }
 
 #[test]
