@@ -108,7 +108,7 @@ Examples:
   tallyd tap --rejected                          rejected messages and reasons
   tallyd tap --from 10.1.0.0/16 --with-rejected  all messages from a network
   tallyd tap --match user.logins --count 1 --duration 1m    wait for a metric
-  tallyd tap --out                               points that leave, all destinations
+  tallyd tap --out                               points that leave tallyd
   tallyd tap --out influxdb --bytes --match 'user.*'  payloads of one of them
   tallyd tap --format json | jq .tags
 
