@@ -20,7 +20,8 @@ const REGEX_STATES_BYTES: usize = 16 << 20;
 pub(super) struct RuleIndex {
     /// The first is the root.
     nodes: Vec<TrieNode>,
-    regexes: RegexSet,
+    /// `None` without regular expressions: even an empty set takes tens of kilobytes of stack to build.
+    regexes: Option<RegexSet>,
     /// The rule of each of `regexes`.
     regex_rules: Vec<RuleNumber>,
 }
@@ -50,7 +51,7 @@ enum Step<'a> {
 impl Default for RuleIndex {
     fn default() -> Self {
         let (nodes, regex_rules) = (vec![TrieNode::default()], Vec::new());
-        Self { nodes, regexes: RegexSet::empty(), regex_rules }
+        Self { nodes, regexes: None, regex_rules }
     }
 }
 
@@ -63,6 +64,9 @@ impl RuleIndex {
         regexes: impl Iterator<Item = (RuleNumber, &'r str)>,
     ) -> Result<Self, String> {
         let (regex_rules, texts): (Vec<_>, Vec<_>) = regexes.unzip();
+        if texts.is_empty() {
+            return Ok(Self::default());
+        }
         let set = RegexSetBuilder::new(texts)
             .size_limit(REGEXES_BYTES_MAX)
             .dfa_size_limit(REGEX_STATES_BYTES)
@@ -74,7 +78,7 @@ impl RuleIndex {
                 REGEXES_BYTES_MAX >> 20
             )
         })?;
-        Ok(Self { regexes, regex_rules, ..Self::default() })
+        Ok(Self { regexes: Some(regexes), regex_rules, ..Self::default() })
     }
 
     /// Adds the glob of a rule, in the order of the rules.
@@ -100,8 +104,8 @@ impl RuleIndex {
     /// Returns the rules whose patterns match a name, in their order.
     pub(super) fn matches(&self, name: &str) -> Vec<RuleNumber> {
         let mut rules = self.walk(name.split('.').map(Step::Literal));
-        if !self.regex_rules.is_empty() {
-            let found = self.regexes.matches(name);
+        if let Some(regexes) = &self.regexes {
+            let found = regexes.matches(name);
             rules.extend(found.into_iter().map(|index| self.regex_rules[index]));
         }
         rules.sort_unstable();
