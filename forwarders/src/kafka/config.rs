@@ -63,7 +63,7 @@ pub struct KafkaConfig {
     pub with_type: bool,
     /// Whether the `value` of counters and traces in `pystatsd` objects is the total since tallyd has
     /// known the series, as pystatsd wrote it, for consumers that compute differences. Consumers
-    /// cannot add the values up any more. Requires `format: pystatsd`. Defaults to `false`.
+    /// cannot add up such values. Requires `format: pystatsd`. Defaults to `false`.
     #[serde(default)]
     pub running_totals: bool,
     /// `running_totals: true`: maximum number of series whose totals are kept, at least 1. Points of

@@ -1,7 +1,7 @@
 //! Asks the brokers about the topics of a template that are new, or that they rejected a while ago.
 //!
-//! A thread asks, and an attempt to deliver goes on meanwhile. The answers arrive one by one and outlive
-//! the attempt, so that each attempt knows more topics than the one before. Records of topics without
+//! A thread asks, while an attempt delivers. The answers arrive one by one and outlive the attempt, so
+//! that each attempt knows more topics than its predecessor. Records of topics without
 //! an answer are held back for a part of an attempt, because the library would keep a record of a
 //! topic that does not exist for half a minute. All other records are handed over at once.
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 #[derive(Debug, Default)]
 pub struct LatestWindow(Mutex<KeptWindow>);
 
-/// What is kept of a window. Dropping it may take a while, because it refers to every series.
+/// The kept parts of a window. Dropping it may take a while, because it refers to every series.
 #[derive(Clone, Debug, Default)]
 pub struct KeptWindow {
     snapshot: Option<Arc<Snapshot>>,
@@ -46,14 +46,14 @@ pub struct ListedSeries {
 }
 
 impl LatestWindow {
-    /// Replaces what is kept, and returns it: the caller decides which thread drops it. The aggregator's
+    /// Replaces the kept window, and returns the previous one: the caller decides which thread drops it. The aggregator's
     /// thread calls this for each window.
     #[must_use]
     pub fn replace(&self, snapshot: Option<Arc<Snapshot>>) -> KeptWindow {
         std::mem::replace(&mut self.0.lock(), KeptWindow { snapshot, live: None })
     }
 
-    /// Forgets this snapshot if it is still the last one; returns what was kept.
+    /// Forgets this snapshot if it is still the last one; returns the kept window.
     #[must_use]
     pub fn forget(&self, snapshot: &Arc<Snapshot>) -> Option<KeptWindow> {
         let mut kept = self.0.lock();

@@ -101,7 +101,7 @@ impl RejectedLog {
         if !throttle.may_keep(now) {
             return;
         }
-        // What a rule drops is no mistake of a sender that an operator could correct.
+        // A drop by a rule is intended: it is no mistake that an operator could correct.
         let is_mistake = rejection.reason != RejectReason::Rule;
         let unlogged: Option<u64> =
             (is_mistake && throttle.may_log(now)).then(|| std::mem::take(&mut throttle.unlogged));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! section → rule     the keys of a rule, checked
-//! glob, pattern, template     what a rule matches, and what it makes of it
+//! glob, pattern, template     the names that a rule matches, and the names that it makes
 //! index              the rules that match a name
 //! change             the result for a name
 //! ```

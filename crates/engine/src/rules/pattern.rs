@@ -47,7 +47,7 @@ impl Pattern {
                  repetitions and classes smaller",
                 REGEX_BYTES_MAX >> 20
             ),
-            // The last line says what is wrong; the lines before draw the place.
+            // The last line is the reason; the lines above it draw the place.
             error => {
                 let text = error.to_string();
                 let reason = text.lines().last().unwrap_or_default();

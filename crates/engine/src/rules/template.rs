@@ -1,4 +1,4 @@
-//! Templates: texts with references to what a pattern matched.
+//! Templates: texts with references to the parts of a name that a pattern matched.
 
 use basics::scalar_text::ScalarText;
 use serde::Deserialize;
