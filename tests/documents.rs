@@ -13,6 +13,10 @@ mod guarantees;
 mod limits;
 #[path = "documents/schema.rs"]
 mod schema;
+#[path = "documents/support.rs"]
+mod support;
+#[path = "documents/terms.rs"]
+mod terms;
 #[path = "documents/times.rs"]
 mod times;
 
