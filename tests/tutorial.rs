@@ -45,9 +45,9 @@ fn follow(test: &str, path: &str, of: Of) {
         if session.follow(&block) {
             followed += 1;
         } else if of == Of::All {
-            let other_tests_do =
-                ["yaml", "json"].contains(&block.language()) || block.is("text", "equation");
-            assert!(other_tests_do, "{block}: no test runs or compares this");
+            let other_tests_do = ["yaml", "json"].contains(&block.language());
+            let is_illustration = block.is("text", "equation") || block.is("text", "diagram");
+            assert!(other_tests_do || is_illustration, "{block}: no test runs or compares this");
         }
     }
     assert!(followed > 3, "{path}");
