@@ -137,10 +137,10 @@ fn the_json_report_has_its_documented_members() {
         "endpoint": 0, "protocol": 0, "load": 0, "sent": 0, "ledger": 0, "daemon": 0, "accounted": 0,
     });
     assert_eq!(members(&report), members(&expected));
-    let page = std::fs::read_to_string(common::root().join("docs/commands.md")).unwrap();
+    let page = std::fs::read_to_string(common::root().join("docs/bench.md")).unwrap();
     for part in ["load", "sent", "ledger", "daemon"] {
         for member in members(&report[part]) {
-            assert!(page.contains(&format!("`{member}`")), "docs/commands.md on {part}.{member}");
+            assert!(page.contains(&format!("`{member}`")), "docs/bench.md on {part}.{member}");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::scope::Scope;
 use crate::commands::client::watched::WatchedDaemon;
 
-/// The report. Its members in JSON are documented in docs/commands.md.
+/// The report. Its members in JSON are documented in docs/bench.md.
 #[derive(Debug, Serialize)]
 pub(super) struct BenchReport {
     pub(super) endpoint: String,
