@@ -25,6 +25,7 @@ PATHS = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/reje
 CONFIG = f"""
 interval: 3s
 listeners: [{{ protocol: statsd, address: "127.0.0.1:{PORT}" }}]
+restart_state: {{ enabled: false }}
 admin: {{ listen: "127.0.0.1:{ADMIN}" }}
 forwarders: {{ file: {{ path: /dev/null }} }}
 """

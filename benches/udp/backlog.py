@@ -35,6 +35,7 @@ LOADS = {
 CONFIG = """
 interval: 10m
 listeners: [{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}]
+restart_state: {{ enabled: false }}
 admin: {{ listen: none }}
 aggregation: {{ max_series: 1000000, max_series_per_metric: 1000000 }}
 forwarders: {{ file: {{ path: /dev/null }} }}

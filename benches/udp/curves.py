@@ -30,7 +30,7 @@ BUFFERED_BYTES = 1_000_000_000
 LINES_OF_A_BACKLOG = 1_000_000
 CONFIG = """
 interval: {interval}s
-state_dir: {folder}/state
+restart_state: {{ enabled: false }}
 listeners: [{listeners}]
 admin: {{ listen: none }}
 aggregation: {{ max_series: 1100000, max_series_per_metric: 1100000, max_series_bytes: 2GiB }}
@@ -80,7 +80,7 @@ def started(bench, point, interval):
     config = bench.folder / "tallyd.yaml"
     config.write_text(
         CONFIG.format(
-            interval=interval, folder=bench.folder, listeners=", ".join(listeners), forwarders=", ".join(forwarders)
+            interval=interval, listeners=", ".join(listeners), forwarders=", ".join(forwarders)
         )
     )
     with running([bench.daemon, "run", "--config", config], ports, point.cores) as process:

@@ -25,6 +25,7 @@ PORT = 15096
 CONFIG = """
 interval: 3s
 listeners: [{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}]
+restart_state: {{ enabled: false }}
 admin: {{ listen: none }}
 aggregation: {{ max_series: 2000000, max_series_per_metric: 2000000, max_series_bytes: 1GiB }}
 forwarders: {{ file: {{ path: /dev/null }} }}

@@ -41,6 +41,7 @@ interval: {1 + turn % 3}s
 agent: {{ tags: {{ turn: "{turn}" }} }}
 aggregation: {{ max_series: {100_000 + turn}, line_cache: {16 + turn % 4}MiB, expire_after: 5s }}
 listeners: [{", ".join(listeners)}]
+restart_state: {{ enabled: false }}
 admin: {{ listen: "127.0.0.1:{ADMIN}" }}
 forwarders: {{ file: [{", ".join(files)}] }}
 {mistake}"""

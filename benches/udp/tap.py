@@ -28,6 +28,7 @@ PORT, ADMIN = 15093, 15094
 CONFIG = """
 interval: 3s
 listeners: [{{ protocol: {protocol}, address: "127.0.0.1:{port}" }}]
+restart_state: {{ enabled: false }}
 admin: {{ listen: "127.0.0.1:{admin}" }}
 forwarders: {{ file: {{ path: /dev/null }} }}
 """
