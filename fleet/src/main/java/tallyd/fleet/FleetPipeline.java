@@ -23,6 +23,7 @@ import tallyd.fleet.functions.FleetFunctions;
 import tallyd.fleet.ingest.Admission;
 import tallyd.fleet.ingest.Arrival;
 import tallyd.fleet.ingest.Rejection;
+import tallyd.fleet.output.CorrectionLimit;
 import tallyd.fleet.output.Result;
 import tallyd.fleet.output.ResultMapper;
 
@@ -97,7 +98,19 @@ final class FleetPipeline {
             results.add(results(query));
         }
         DataStream<Result> first = results.remove(0);
-        return results.stream().reduce(first, (all, next) -> all.union(next));
+        return limited(results.stream().reduce(first, (all, next) -> all.union(next)));
+    }
+
+    private DataStream<Result> limited(DataStream<Result> results) {
+        Duration pause = config.time().correctEvery();
+        if (pause.isZero()) {
+            return results;
+        }
+        return results.keyBy(result -> result.series)
+                .process(new CorrectionLimit(pause))
+                .returns(TypeInformation.of(Result.class))
+                .uid("corrections")
+                .name("corrections");
     }
 
     private List<FleetSql.NamedQuery> queries() {

@@ -10,6 +10,7 @@ final class ConfigRules {
     static void check(YamlSection root, FleetConfig config) {
         checkTopics(root, config);
         checkTags(root, config);
+        checkTime(root, config);
         checkTransactions(root, config);
     }
 
@@ -45,6 +46,14 @@ final class ConfigRules {
                     }
                 }
             }
+        }
+    }
+
+    /** A correction that waits for longer would come after its window is forgotten. */
+    private static void checkTime(YamlSection root, FleetConfig config) {
+        Duration grace = config.time().grace();
+        if (config.time().correctEvery().compareTo(grace) > 0) {
+            throw root.wrong("time", "must have a `correct_every` of at most `grace`, " + Durations.write(grace));
         }
     }
 

@@ -98,6 +98,8 @@ class ConfigReaderTest {
         "windows|percentiles: [99, 101]|f.yaml:5:19: `percentiles` must be numbers greater than 0 and at most 100, "
                 + "not `101`",
         "windows|time: {grace: 30d}|f.yaml:5:15: `time.grace` must be from 1s to 7d, not 30d",
+        "windows|time: {grace: 1m, correct_every: 2m}|f.yaml:5:7: `time` must have a `correct_every` of at most "
+                + "`grace`, 1m",
         "windows|time: 3|f.yaml:5:7: `time` must be a section with keys",
         "[{by: [environment]}]|[{by: environment}]|f.yaml:4:15: `groups[0].by` must be a list",
         "[{by: [environment]}]|[{by: [a], gauge: median}]|f.yaml:4:27: `groups[0].gauge` must be one of last, min, "
