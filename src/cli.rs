@@ -72,8 +72,8 @@ A metrics daemon for one host
 
 Programs send it small JSON messages or statsd lines, over UDP, TCP or a Unix socket. It adds the \
 host's own tags, aggregates the messages in windows, and forwards the result to Apache Kafka, \
-InfluxDB, Graphite, Prometheus, statsd, a file or the terminal. It accounts for every message and \
-every point.";
+InfluxDB, OpenTelemetry, Graphite, Prometheus, statsd, a file or the terminal. It accounts for \
+every message and every point.";
 
 const RELOAD_HELP: &str = "\
 The daemon first checks the whole file. If the file has an error, or changes a key that needs a \

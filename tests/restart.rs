@@ -453,7 +453,7 @@ fn a_state_dir_that_becomes_usable_during_a_run_gets_its_state_at_the_stop() {
     let warnings = stopped.warnings();
     // Both of the start: the stop has nothing to report.
     let is_of_start = |warning: &String| {
-        warning.contains("no restart state") || warning.contains("no spool at the moment")
+        warning.contains("cannot use the restart state") || warning.contains("spool unusable")
     };
     assert!(warnings.len() == 2 && warnings.iter().all(is_of_start), "{warnings:?}");
 

@@ -55,10 +55,10 @@ impl RestartState {
             if is_needed {
                 warn!(
                     reason,
-                    "no restart state: an earlier run's window is divided, and totals are reset"
+                    "cannot use the restart state: the previous run's open window and totals are not continued"
                 );
             } else {
-                debug!(reason, "no restart state: the values of gauges are reset");
+                debug!(reason, "cannot use the restart state: the values of gauges start from 0");
             }
         });
         Self { place: Some(place), folder: opened.ok(), is_lost, stats, is_needed }

@@ -72,8 +72,8 @@ pub enum ReloadPlanError {
     Invalid(#[from] LoadError),
     /// It changes keys that a running daemon cannot apply.
     #[error(
-        "{file}: {} cannot be changed while the daemon runs, so nothing was changed: restart the \
-         daemon (systemctl restart tallyd) or revert the change", keys.join(", ")
+        "{file}: {} cannot be changed while the daemon runs: restart the daemon (systemctl restart \
+         tallyd) or revert the change", keys.join(", ")
     )]
     NeedsRestart {
         /// The name of the file.

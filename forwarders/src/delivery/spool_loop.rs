@@ -269,7 +269,7 @@ impl SpoolLoop {
             warn!(
                 forwarder = self.forwarder,
                 error = words,
-                "no spool at the moment: what cannot be delivered waits in memory only"
+                "spool unusable: undelivered points wait in memory only"
             );
         }
     }

@@ -88,7 +88,7 @@ pub fn command(args: &ConvertArgs) -> ExitCode {
     }
     let (lost, differs) = plan.notes.counts();
     eprintln!(
-        "{lost} settings have no equivalent, {differs} notes on differences: see the comments at the top"
+        "settings without an equivalent: {lost}, notes on differences: {differs}; see the comments at the top"
     );
     let text = plan.write(&origin(args));
     // The reader may have closed the pipe.

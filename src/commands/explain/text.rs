@@ -86,7 +86,8 @@ impl ExplainLines {
             serde_json::Value::String(member) => format!("\"{}\"", escaped(member.as_bytes())),
             number => number.to_string(),
         };
-        let weight = if *weight > 1.0 { format!(", for {weight} samples") } else { String::new() };
+        let weight =
+            if *weight > 1.0 { format!(", counted as {weight} samples") } else { String::new() };
         let accepted = self.coloured("accepted", GREEN);
         self.add(2, &format!("{accepted}: {}, {means} {value}{weight}", named(series)));
         if let Some(rules) = rules {

@@ -48,7 +48,7 @@ fn a_disk_that_fails_again_and_again_is_logged_once_and_so_is_its_recovery() {
         run.push(now_ms(), 3);
         run.wait();
         run.wait();
-        let failed = lines_with(&log, "no spool at the moment");
+        let failed = lines_with(&log, "spool unusable");
         assert_eq!(failed.len(), 1, "{failed:?}");
         assert!(failed[0].contains("WARN") && failed[0].contains("fake"), "{failed:?}");
         fs::remove_file(&in_the_way).unwrap();
