@@ -55,13 +55,26 @@ pub(crate) fn names_of(der: &CertificateDer<'_>) -> String {
     CertificateFacts::of(der).map_or_else(|| "unreadable".to_owned(), |facts| facts.names)
 }
 
+/// The alternative names of a certificate without their kinds, such as `web-1.example.net` or
+/// `192.0.2.7`; none if it is malformed.
+#[must_use]
+pub fn alternative_names(der: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = Certificate::from_der(der) else { return Vec::new() };
+    let names = alternative(&certificate).into_iter().filter_map(|one| kind_and_name(&one));
+    names.map(|(_, name)| name).collect()
+}
+
+fn alternative(certificate: &Certificate) -> Vec<GeneralName> {
+    let found = certificate.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten();
+    found.map(|(_, names)| names.0).unwrap_or_default()
+}
+
 fn names(certificate: &Certificate) -> String {
-    let fields = certificate.tbs_certificate();
-    let subject = Some(fields.subject().to_string()).filter(|subject| !subject.is_empty());
-    let alternative = fields.get_extension::<SubjectAltName>().ok().flatten();
-    let alternative = alternative.into_iter().flat_map(|(_, names)| names.0);
-    let all: Vec<_> =
-        subject.into_iter().chain(alternative.filter_map(|one| shown(&one))).collect();
+    let subject = certificate.tbs_certificate().subject().to_string();
+    let subject = Some(subject).filter(|subject| !subject.is_empty());
+    let others = alternative(certificate).into_iter().filter_map(|one| kind_and_name(&one));
+    let others = others.map(|(kind, name)| format!("{kind}:{name}"));
+    let all: Vec<_> = subject.into_iter().chain(others).collect();
     let all = if all.is_empty() { "no name".to_owned() } else { all.join(", ") };
     // A client may send a certificate with any names.
     let safe = escaped(all.as_bytes());
@@ -72,16 +85,16 @@ fn names(certificate: &Certificate) -> String {
 }
 
 /// A name of a kind that identifies a host, a user or a service.
-fn shown(name: &GeneralName) -> Option<String> {
+fn kind_and_name(name: &GeneralName) -> Option<(&'static str, String)> {
     match name {
-        GeneralName::DnsName(name) => Some(format!("DNS:{name}")),
-        GeneralName::Rfc822Name(name) => Some(format!("email:{name}")),
-        GeneralName::UniformResourceIdentifier(name) => Some(format!("URI:{name}")),
+        GeneralName::DnsName(name) => Some(("DNS", name.to_string())),
+        GeneralName::Rfc822Name(name) => Some(("email", name.to_string())),
+        GeneralName::UniformResourceIdentifier(name) => Some(("URI", name.to_string())),
         GeneralName::IpAddress(bytes) => {
             let bytes = bytes.as_bytes();
             let v4 = <[u8; 4]>::try_from(bytes).map(std::net::IpAddr::from);
             let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from));
-            address.ok().map(|address| format!("IP:{address}"))
+            address.ok().map(|address| ("IP", address.to_string()))
         }
         _ => None,
     }

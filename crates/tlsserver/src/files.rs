@@ -141,6 +141,13 @@ impl LoadedServer {
         &self.config
     }
 
+    /// The server's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        // A server without a certificate is not loaded.
+        &self.chain[0]
+    }
+
     /// The facts about the server's certificate.
     #[must_use]
     pub fn facts(&self) -> &CertificateFacts {

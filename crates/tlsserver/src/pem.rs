@@ -15,8 +15,15 @@ const PEM_BYTES_MAX: usize = 4 << 20;
 /// # Errors
 /// When the file cannot be read, or has none. The words say what to do.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates_in(&read(path)?)
+}
+
+/// Reads all certificates of a text.
+///
+/// # Errors
+/// When it has none. The words say what to do.
+pub fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if found.is_empty() => Err("the file contains no PEM certificate (`-----BEGIN \
                                               CERTIFICATE-----`); convert a DER file with `openssl x509`"
@@ -32,9 +39,16 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 /// When the file cannot be read, or has no key that is not encrypted. The words say what to do, and show nothing of
 /// the content.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = read(path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        _ if is_encrypted(&pem) => {
+    key_in(&read(path)?)
+}
+
+/// Reads the private key in a text.
+///
+/// # Errors
+/// When it has no key that is not encrypted. The words say what to do, and show nothing of the content.
+pub fn key_in(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if is_encrypted(pem) => {
             "the key is encrypted, and the daemon has no passphrase: decrypt it with `openssl pkey`"
                 .to_owned()
         }
