@@ -195,7 +195,7 @@ fn no_secret_is_shown() {
     let daemon = start(folder(), &format!("{USERS}\n{TOKENS}"));
     let socket = daemon.path("admin.sock");
     let config = at_socket(&socket, "GET", "/api/v1/config").text;
-    assert!(config.contains("admin.users.alice") && config.contains("admin.tokens[1]"), "{config}");
+    assert!(config.contains("admin.users.alice") && config.contains("[***, ***]"), "{config}");
     let path = daemon.path("tallyd.yaml");
     let effective = common::tallyd().args(["check", "--effective", "--config"]).arg(&path).output();
     let effective = String::from_utf8(effective.unwrap().stdout).unwrap();

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType, date_time_ymd,
 };
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 /// Writes all certificates and keys.
 pub(crate) fn fill(folder: &Path) {
-    let (authority, stranger) = (issuer(), issuer());
+    let (authority, stranger) = (issuer("authority"), issuer("stranger"));
     fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
     issue(folder, "server", &authority, |params| {
         params.subject_alt_names.push(SanType::IpAddress("127.0.0.1".parse().unwrap()));
@@ -30,21 +30,29 @@ pub(crate) fn fill(folder: &Path) {
 
 /// Replaces the certificate of the server by one of another authority, which replaces `ca.crt`.
 pub(crate) fn renew(folder: &Path) {
-    let authority = issuer();
+    let authority = issuer("new authority");
     issue(folder, "server", &authority, |params| {
         params.subject_alt_names.push(SanType::IpAddress("127.0.0.1".parse().unwrap()));
     });
     fs::write(folder.join("ca.crt"), authority.pem()).unwrap();
 }
 
-fn issuer() -> Issuer {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+fn issuer(name: &str) -> Issuer {
+    let mut params = named(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn issue(folder: &Path, name: &str, issuer: &Issuer, change: impl FnOnce(&mut CertificateParams)) {
+/// Each certificate has its own subject: OpenSSL takes one with the name of its issuer for self-signed.
+fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn issue(folder: &Path, name: &str, issuer: &Issuer, change: impl FnOnce(&mut CertificateParams)) {
+    let mut params = named(name);
     change(&mut params);
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();

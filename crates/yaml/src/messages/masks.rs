@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn passwords_of_users_are_masked_and_lists_of_users_are_not() {
         let users = "users:\n  alice: abc\n  bob: |\n    ab\n";
-        let masks = ["users:", "  alice: ###", "  bob: #", "    ##", ""];
+        let masks = ["users:", "  alice: ###", "  bob: |", "    ##", ""];
         assert_eq!(masked(users), masks);
         assert_eq!(masked("users: [abc]\n")[0], "users: [abc]");
         assert_eq!(
