@@ -25,16 +25,16 @@ pub struct AdminConfig {
     /// for all its addresses. Without `users`, `tokens` or client certificates, every client that reaches
     /// the address can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
-    /// The certificate of this server, which then speaks only `https://`. Defaults to none.
-    pub tls: Option<ServerTls>,
+    /// The certificate of this server, which then speaks only `https://`.
+    pub tls: ServerTls,
     /// Users, each with the bcrypt hash of a password, as `htpasswd -nBC 10 ""` prints it. With users or
     /// tokens, every request except those for `/healthz` and `/readyz` needs one of them. Defaults to none.
     pub users: BTreeMap<UserName, PasswordHash>,
     /// Bearer tokens of clients, of 16 to 4,096 characters each. Defaults to none.
     pub tokens: Vec<AccessToken>,
     /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
-    /// users instead of `tls` and `users`. Defaults to none.
-    pub web_config_file: Option<PathBuf>,
+    /// users instead of `tls` and `users`. Defaults to `""`, none.
+    pub web_config_file: PathBuf,
     /// Bounds on clients that have not proved who they are yet.
     pub access: AccessLimits,
     /// Path of a Unix socket with the same API, which also accepts requests that change something: only
@@ -72,10 +72,10 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: AdminListen::default(),
-            tls: None,
+            tls: ServerTls::default(),
             users: BTreeMap::new(),
             tokens: Vec::new(),
-            web_config_file: None,
+            web_config_file: PathBuf::new(),
             access: AccessLimits::default(),
             socket: None,
             socket_mode: FileMode::DEFAULT,

@@ -49,16 +49,16 @@ pub struct PrometheusConfig {
     /// certificates, everyone who can reach the address can read the page. Defaults to
     /// `127.0.0.1:9494`.
     pub listen: PageListen,
-    /// The certificate of this server, which then speaks only `https://`. Defaults to none.
-    pub tls: Option<ServerTls>,
+    /// The certificate of this server, which then speaks only `https://`.
+    pub tls: ServerTls,
     /// Users, each with the bcrypt hash of a password, as `htpasswd -nBC 10 ""` prints it. With users or
     /// tokens, every request needs one of them. Defaults to none.
     pub users: BTreeMap<UserName, PasswordHash>,
     /// Bearer tokens of clients, of 16 to 4,096 characters each. Defaults to none.
     pub tokens: Vec<AccessToken>,
     /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
-    /// users instead of `tls` and `users`. Defaults to none.
-    pub web_config_file: Option<PathBuf>,
+    /// users instead of `tls` and `users`. Defaults to `""`, none.
+    pub web_config_file: PathBuf,
     /// Bounds on clients that have not proved who they are yet.
     pub access: AccessLimits,
     /// Names of this host under which the page may be requested, in addition to addresses, names without
@@ -139,10 +139,10 @@ impl Default for PrometheusConfig {
         Self {
             name: None,
             listen: PageListen::default(),
-            tls: None,
+            tls: ServerTls::default(),
             users: BTreeMap::new(),
             tokens: Vec::new(),
-            web_config_file: None,
+            web_config_file: PathBuf::new(),
             access: AccessLimits::default(),
             hosts: Vec::new(),
             path: PagePath::default(),

@@ -1,14 +1,14 @@
 //! The keys that every server has.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use basics::bounds::between;
 use basics::units::Span;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::loaded::AccessError;
+use super::error::AccessError;
 use super::password_hash::{PasswordHash, UserName};
 use super::token::AccessToken;
 use crate::tls::ServerTls;
@@ -24,13 +24,14 @@ const HANDSHAKES_MAX: u32 = 65_536;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessConfig {
     /// The certificate of the server.
-    pub tls: Option<ServerTls>,
+    pub tls: ServerTls,
     /// The users with the hashes of their passwords.
     pub users: BTreeMap<UserName, PasswordHash>,
     /// The tokens of clients.
     pub tokens: Vec<AccessToken>,
-    /// A file in the format of Prometheus' exporter-toolkit, instead of `tls` and `users`.
-    pub web_config_file: Option<PathBuf>,
+    /// A file in the format of Prometheus' exporter-toolkit, instead of `tls` and `users`; `""` for
+    /// none.
+    pub web_config_file: PathBuf,
     /// The bounds.
     pub limits: AccessLimits,
 }
@@ -39,18 +40,23 @@ impl AccessConfig {
     /// Whether the section restricts nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tls.is_none()
+        !self.tls.is_enabled()
             && self.users.is_empty()
             && self.tokens.is_empty()
-            && self.web_config_file.is_none()
+            && self.web_config_file().is_none()
+    }
+
+    /// The file of exporter-toolkit, if there is one.
+    pub(super) fn web_config_file(&self) -> Option<&Path> {
+        Some(self.web_config_file.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// A key that the section has.
     #[must_use]
     pub fn first_key(&self) -> &'static str {
-        if self.tls.is_some() {
+        if self.tls.is_enabled() {
             "tls"
-        } else if self.web_config_file.is_some() {
+        } else if self.web_config_file().is_some() {
             "web_config_file"
         } else if self.users.is_empty() {
             "tokens"
@@ -64,11 +70,11 @@ impl AccessConfig {
     /// # Errors
     /// At the first key that contradicts another one.
     pub fn check(&self) -> Result<(), AccessError> {
-        let other = match (&self.tls, self.users.is_empty()) {
-            _ if self.web_config_file.is_none() => return Ok(()),
-            (Some(_), _) => "tls",
-            (None, false) => "users",
-            (None, true) => return Ok(()),
+        let other = match (self.tls.is_enabled(), self.users.is_empty()) {
+            _ if self.web_config_file().is_none() => return Ok(()),
+            (true, _) => "tls",
+            (false, false) => "users",
+            (false, true) => return Ok(()),
         };
         let reason =
             format!("contradicts `{other}`: the file replaces this key, so remove one of them");

@@ -9,6 +9,7 @@ use basics::log_throttle::LogThrottle;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::authorization::{self, Credentials, NoCredentials};
@@ -88,6 +89,8 @@ pub(crate) struct AccessGate {
     key: ComparisonKey,
     verified: VerifiedPasswords,
     failures: Mutex<LogThrottle>,
+    /// Notified after a replacement.
+    replaced: Notify,
 }
 
 impl AccessGate {
@@ -97,6 +100,7 @@ impl AccessGate {
             key: ComparisonKey::random(),
             verified: VerifiedPasswords::default(),
             failures: Mutex::default(),
+            replaced: Notify::new(),
         }
     }
 
@@ -110,6 +114,7 @@ impl AccessGate {
         *self.current.write() = access;
         // Those of removed users too.
         self.verified.clear();
+        self.replaced.notify_one();
     }
 
     /// Decides about a request: its identity, if it proves one.
@@ -186,11 +191,12 @@ impl AccessGate {
     pub(crate) async fn watch(&self, server: &str) -> Infallible {
         let mut refused = None;
         loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
             let access = self.current();
             if access.files.is_empty() {
+                self.replaced.notified().await;
                 continue;
             }
+            tokio::time::sleep(LOOK_PAUSE).await;
             let looked_at = Arc::clone(&access);
             let now = tokio::task::spawn_blocking(move || looked_at.files.now()).await;
             let Ok(now) = now else { continue };

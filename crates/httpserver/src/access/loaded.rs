@@ -5,9 +5,9 @@ use std::path::Path;
 
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
-use thiserror::Error;
 
-use super::config::AccessConfig;
+use super::config::{AccessConfig, AccessLimits};
+use super::error::AccessError;
 use super::files::WatchedFiles;
 use super::password_hash::{PasswordHash, UserName};
 use super::passwords::VerificationPlaces;
@@ -20,16 +20,6 @@ use crate::tls::{self, LoadedTls, TlsProblem};
 const BASIC: &str = "Basic realm=\"tallyd\", charset=\"UTF-8\"";
 /// The scheme of tokens, as a challenge.
 const BEARER: &str = "Bearer realm=\"tallyd\"";
-
-/// Why access cannot be set up.
-#[derive(Debug, Error)]
-#[error("`{key}` {reason}")]
-pub struct AccessError {
-    /// The key in the section.
-    pub key: &'static str,
-    /// The problem: the rest of a sentence that begins with the key.
-    pub reason: String,
-}
 
 /// The state of the files when they were read. Two versions are equal if no file has changed in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +49,10 @@ impl Access {
     pub fn load(config: &AccessConfig) -> Result<Self, AccessError> {
         config.check()?;
         let mut files = WatchedFiles::default();
-        let (tls, web) = match &config.web_config_file {
+        let (tls, web) = match config.web_config_file() {
             Some(path) => web_config(path, &mut files)?,
             None => {
-                let tls = config.tls.as_ref();
+                let tls = Some(&config.tls).filter(|tls| tls.is_enabled());
                 let loaded = tls.map(|tls| {
                     tls.files().for_each(|path| files.add(path));
                     tls::load(tls).map_err(|TlsProblem { key, reason }| AccessError {
@@ -136,7 +126,7 @@ impl Access {
     }
 
     /// The bounds.
-    pub(crate) fn limits(&self) -> &super::AccessLimits {
+    pub(crate) fn limits(&self) -> &AccessLimits {
         &self.config.limits
     }
 

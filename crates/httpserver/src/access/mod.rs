@@ -6,6 +6,7 @@
 
 mod authorization;
 mod config;
+mod error;
 mod files;
 mod gate;
 mod loaded;
@@ -17,8 +18,9 @@ mod token;
 mod web_config;
 
 pub use self::config::{AccessConfig, AccessLimits};
+pub use self::error::AccessError;
 pub use self::gate::Identity;
 pub(crate) use self::gate::{AccessGate, Denial};
-pub use self::loaded::{Access, AccessError, AccessVersion};
+pub use self::loaded::{Access, AccessVersion};
 pub use self::password_hash::{PasswordHash, UserName};
 pub use self::token::AccessToken;

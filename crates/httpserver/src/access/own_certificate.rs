@@ -11,7 +11,7 @@ impl AccessConfig {
     /// Whether the server speaks TLS; `false` if the `web_config_file` cannot be read.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.tls.is_some()
+        self.tls.is_enabled()
             || self.web_config().is_some_and(|web| web.tls_server_config.is_enabled())
     }
 
@@ -20,9 +20,9 @@ impl AccessConfig {
     /// # Errors
     /// Why the certificate cannot be read.
     pub fn own_certificate(&self) -> Result<Option<CertificateDer<'static>>, String> {
-        let chain = match (&self.tls, self.web_config()) {
-            (Some(tls), _) => pem::certificates(&tls.cert_file)?,
-            (None, Some(web)) if web.tls_server_config.is_enabled() => {
+        let chain = match (self.tls.is_enabled(), self.web_config()) {
+            (true, _) => pem::certificates(&self.tls.cert_file)?,
+            (false, Some(web)) if web.tls_server_config.is_enabled() => {
                 web.tls_server_config.chain().map_err(|problem| problem.reason)?
             }
             _ => return Ok(None),
@@ -31,7 +31,7 @@ impl AccessConfig {
     }
 
     fn web_config(&self) -> Option<WebConfig> {
-        let path = self.web_config_file.as_ref()?;
+        let path = self.web_config_file()?;
         WebConfig::read(&WebConfig::source(path).ok()?, path).ok()
     }
 }

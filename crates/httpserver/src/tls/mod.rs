@@ -16,18 +16,17 @@ pub(crate) mod words;
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// `tls`: the certificate of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ServerTls {
-    /// A PEM file with the certificate of the server, followed by those of intermediate authorities.
-    /// Required.
+    /// A PEM file with the certificate of the server, followed by those of intermediate authorities;
+    /// requires `key_file`. Defaults to `""`, none: the server speaks plain HTTP.
     pub cert_file: PathBuf,
-    /// A PEM file with its private key. Required.
+    /// A PEM file with its private key. Defaults to `""`, none.
     pub key_file: PathBuf,
     /// A PEM file with the certificates of the authorities that sign those of clients. With it, every
-    /// client needs such a certificate, also for `/healthz`. Defaults to none.
-    #[serde(default)]
-    pub client_ca_file: Option<PathBuf>,
+    /// client needs such a certificate, also for `/healthz`. Defaults to `""`, none.
+    pub client_ca_file: PathBuf,
 }
 
 /// A key that cannot be used: its name, and what to do.
@@ -63,16 +62,32 @@ enum CertificateProof {
 }
 
 impl ServerTls {
+    /// Whether the section names a file.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.files().next().is_some()
+    }
+
     /// The files that the section names.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let required = [&self.cert_file, &self.key_file].into_iter();
-        required.chain(&self.client_ca_file).map(PathBuf::as_path)
+        let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
+        files.into_iter().map(PathBuf::as_path).filter(|path| is_set(path))
     }
+}
+
+fn is_set(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
 }
 
 /// Reads the files of a section.
 pub(crate) fn load(tls: &ServerTls) -> Result<LoadedTls, TlsProblem> {
     let ServerTls { cert_file, key_file, client_ca_file } = tls.clone();
+    for (key, path) in [("cert_file", &cert_file), ("key_file", &key_file)] {
+        if !is_set(path) {
+            return Err(TlsProblem::new(key, "is missing: a certificate needs its key"));
+        }
+    }
+    let client_ca_file = Some(client_ca_file).filter(|path| is_set(path));
     let files = ServerFiles { cert_file, key_file, client_ca_file };
     let loaded = files.load(speak_http).map_err(|concern| {
         TlsProblem::new(concern.key, format!("{}: {}", concern.path.display(), concern.words))

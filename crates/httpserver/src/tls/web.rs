@@ -16,7 +16,7 @@ use tlsserver::pem;
 
 use super::client_certificates::{AnyCertificate, NamedCertificate};
 use super::words::{CipherName, ClientAuthType, CurveName, TlsVersion};
-use super::{CertificateProof, LoadedTls, TlsProblem, speak_http};
+use super::{CertificateProof, LoadedTls, TlsProblem, is_set, speak_http};
 
 /// `tls_server_config`. Without any key, the server speaks plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -201,10 +201,6 @@ impl WebTls {
         }
         Ok((Arc::new(NamedCertificate { inner, names }), proof))
     }
-}
-
-fn is_set(path: &Path) -> bool {
-    !path.as_os_str().is_empty()
 }
 
 fn both(inline: &str, file: &str) -> TlsProblem {
