@@ -287,9 +287,11 @@ impl Drop for Targets {
 const MAY_BE_EMPTY: [&str; 3] = ["Connections", "Restarts", "Stateless replies"];
 
 /// Counters of faults that this test does not cause, and that are shown only above 0.
-const FAULTS_NOT_CAUSED: [&str; 5] = [
+const FAULTS_NOT_CAUSED: [&str; 7] = [
     "tallyd_admin_accept_errors_total",
     "tallyd_admin_connections_cut_total",
+    "tallyd_admin_handshakes_failed_total",
+    "tallyd_admin_requests_denied_total",
     "tallyd_admin_requests_refused_total",
     "tallyd_clock_steps_total",
     "tallyd_restart_state_failures_total",

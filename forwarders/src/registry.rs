@@ -11,6 +11,7 @@ use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::host_resource::HostResource;
+use basics::exposure::Exposure;
 use model::IdleLimits;
 
 /// Declares [`ForwardersConfig`] and the functions that call each of its sections. Each line has
@@ -47,6 +48,12 @@ macro_rules! sections {
             fn host_resources_of_all(&self) -> Vec<SectionResource> {
                 let mut all = Vec::new();
                 $(#[cfg(feature = $feature)] all.extend(host_resources_of_each(&self.$key));)+
+                all
+            }
+
+            fn exposures_of_all(&self) -> Vec<SectionExposure> {
+                let mut all = Vec::new();
+                $(#[cfg(feature = $feature)] all.extend(exposures_of_each(&self.$key));)+
                 all
             }
 
@@ -167,6 +174,17 @@ pub struct SectionResource {
     pub resource: HostResource,
 }
 
+/// A section whose destination other hosts can read.
+#[derive(Clone, Debug)]
+pub struct SectionExposure {
+    /// The kind of the section: its key in `forwarders`.
+    pub kind: &'static str,
+    /// The section's index among the sections of its kind, from 0.
+    pub index: usize,
+    /// The risk, of the key `listen`.
+    pub exposure: Exposure,
+}
+
 /// A list of percentages in a section.
 #[derive(Clone, Debug)]
 pub struct SectionPercentages {
@@ -210,6 +228,12 @@ impl ForwardersConfig {
     #[must_use]
     pub fn host_resources(&self) -> Vec<SectionResource> {
         self.host_resources_of_all()
+    }
+
+    /// The sections whose destinations other hosts can read. Reads their files.
+    #[must_use]
+    pub fn exposures(&self) -> Vec<SectionExposure> {
+        self.exposures_of_all()
     }
 
     /// The lists of percentages in all sections.
@@ -288,6 +312,14 @@ fn host_resources_of_each<S: ForwarderSection>(
     used.flat_map(move |(index, (key, resources))| {
         let used = move |resource| SectionResource { kind: S::KIND, index, is_only, key, resource };
         resources.into_iter().map(used)
+    })
+}
+
+fn exposures_of_each<S: ForwarderSection>(
+    sections: &OneOrMany<S>,
+) -> impl Iterator<Item = SectionExposure> {
+    sections.0.iter().enumerate().filter_map(|(index, section)| {
+        Some(SectionExposure { kind: S::KIND, index, exposure: section.exposure()? })
     })
 }
 

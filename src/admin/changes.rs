@@ -1,5 +1,5 @@
 //! Requests that change something: `DELETE /api/v1/series` and `POST /api/v1/reload`. They are answered
-//! only at the admin socket, for users whom [`operators`] admits.
+//! only for senders whom [`operators`] admits.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use axum::response::{IntoResponse, Response};
 use basics::log_throttle::LogThrottle;
 use basics::time::rfc3339;
 use engine::series_filter::SeriesFilter;
-use httpserver::PeerUser;
+use httpserver::{Identity, PeerUser};
 use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{info, warn};
 
 use super::json::VisibleJson;
-use super::operators;
+use super::operators::{self, Sender};
 use super::series::refusal;
 use super::state::AdminState;
 use crate::runtime::RuntimeState;
@@ -38,8 +38,9 @@ pub(super) async fn remove_series(
     State(AdminState { runtime, .. }): State<AdminState>,
     RawQuery(query): RawQuery,
     user: Option<Extension<PeerUser>>,
+    identity: Option<Extension<Identity>>,
 ) -> Response {
-    let (user, permit) = match authorise(&runtime, user).await {
+    let (sender, permit) = match authorise(&runtime, user, identity).await {
         Ok(authorised) => authorised,
         Err(refused) => return refused,
     };
@@ -50,7 +51,7 @@ pub(super) async fn remove_series(
     };
     // Until the series are removed, even if the client does not wait for the answer.
     let done = move |removed| {
-        info!(uid = user.uid, query, removed, "series removed through the admin socket");
+        info!(%sender, query, removed, "series removed");
         drop(permit);
     };
     let Ok(removed) = runtime.values.remove(filter, done).await else {
@@ -80,13 +81,14 @@ fn parse(query: &str) -> Result<SeriesFilter, String> {
 pub(super) async fn reload(
     State(AdminState { runtime, .. }): State<AdminState>,
     user: Option<Extension<PeerUser>>,
+    identity: Option<Extension<Identity>>,
 ) -> Response {
-    let (user, permit) = match authorise(&runtime, user).await {
+    let (sender, permit) = match authorise(&runtime, user, identity).await {
         Ok(authorised) => authorised,
         Err(refused) => return refused,
     };
     let _permit = permit;
-    info!(uid = user.uid, "reload requested through the admin socket");
+    info!(%sender, "reload requested");
     // Not the outcome of one that is running: it may have read the file before its latest change.
     let started = runtime.config.reloads().started;
     // The same way as from outside: reloads have one queue, and one order with a stop.
@@ -115,31 +117,33 @@ fn busy() -> Response {
     refusal(StatusCode::TOO_MANY_REQUESTS, words)
 }
 
-/// The user who sent the request, if this user may change something, and a place among the changes.
+/// The sender of the request, if it may change something, and a place among the changes.
 async fn authorise(
     runtime: &RuntimeState,
     user: Option<Extension<PeerUser>>,
-) -> Result<(PeerUser, SemaphorePermit<'static>), Response> {
-    let user = user.map(|Extension(user)| user);
-    if user.is_none() {
-        return Err(refused(user, operators::NO_SOCKET));
-    }
+    identity: Option<Extension<Identity>>,
+) -> Result<(Sender, SemaphorePermit<'static>), Response> {
+    let (user, identity) = (user.map(|Extension(user)| user), identity.map(|Extension(one)| one));
+    let Some(sender) = Sender::of(user, identity) else {
+        return Err(refused(None, operators::ANONYMOUS));
+    };
     // Before the question, and until its answer: a directory of users may take its time.
     let Ok(permit) = CHANGES.try_acquire() else { return Err(busy()) };
     let operators = runtime.config.current().config.admin.operators.clone();
-    let check = move || (operators::check(user, &operators), permit);
+    let asked = sender.clone();
+    let check = move || (operators::check(&asked, &operators), permit);
     match tokio::task::spawn_blocking(check).await {
-        Ok((Ok(user), permit)) => Ok((user, permit)),
-        Ok((Err(words), _)) => Err(refused(user, &words)),
-        Err(error) => Err(refused(user, &error.to_string())),
+        Ok((Ok(()), permit)) => Ok((sender, permit)),
+        Ok((Err(words), _)) => Err(refused(Some(&sender), &words)),
+        Err(error) => Err(refused(Some(&sender), &error.to_string())),
     }
 }
 
 /// Refuses a request. Everyone who can connect may send one, so the log gets a bounded number of lines.
-fn refused(user: Option<PeerUser>, words: &str) -> Response {
+fn refused(sender: Option<&Sender>, words: &str) -> Response {
     if let Some(count) = REFUSED.lock().count(1) {
-        let uid = user.map(|user| user.uid);
-        warn!(count, uid, "requests to change something refused: {words}");
+        let sender = sender.map(tracing::field::display);
+        warn!(count, sender, "requests to change something refused: {words}");
     }
     refusal(StatusCode::FORBIDDEN, words)
 }

@@ -1,5 +1,5 @@
-//! The admin endpoint: an HTTP server that shows the state of the daemon. Only its Unix socket accepts
-//! requests that change something.
+//! The admin endpoint: an HTTP server that shows the state of the daemon. Requests that change something
+//! need a user whom the kernel names, at its Unix socket, or a client that has authenticated itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use api::path::AdminPath;
 use basics::tcp_listeners::{BindFailure, TcpListeners};
 use engine::listener::config::SocketPath;
 use engine::listener::socket_file::SocketFile;
-use httpserver::HttpServer;
+use httpserver::{Access, HttpServer};
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -164,8 +164,15 @@ impl AdminServer {
     }
 
     /// Applies another configuration, with the sockets that [`AdminServer::prepare`] bound for it.
-    pub fn apply(&mut self, config: &AdminConfig, connections_max: usize, sockets: AdminSockets) {
-        self.http.reconfigure(service::limits(config, connections_max), &config.hosts);
+    pub fn apply(
+        &mut self,
+        config: &AdminConfig,
+        access: Arc<Access>,
+        connections_max: usize,
+        sockets: AdminSockets,
+    ) {
+        let limits = service::limits(config, connections_max);
+        self.http.reconfigure(limits, &config.hosts, access);
         (self.listen, self.socket) = (config.listen.clone(), config.socket.clone());
         self.serve(sockets);
         if config.socket_mode == self.socket_mode {

@@ -1,32 +1,54 @@
-//! Who may send requests that change something.
-//!
-//! Such a request needs the admin socket, where the kernel names the user of each client. Tokens for
-//! other clients belong here too.
+//! Who may send requests that change something: at the admin socket, where the kernel names the user of
+//! each client, the operators; at an address, every client that has proved its identity.
 
 use std::collections::HashSet;
+use std::fmt;
 
-use httpserver::PeerUser;
+use httpserver::{Identity, PeerUser};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::config::admin::OperatorsConfig;
 
 /// Why a request at an address is refused.
-pub(super) const NO_SOCKET: &str =
-    "only through the admin socket (`admin: {socket}`): this address has no authentication";
+pub(super) const ANONYMOUS: &str = "only through the admin socket (`admin: {socket}`), or with authentication, which this address \
+     does not have (`admin: {users, tokens, tls}`)";
+
+/// The sender of a request, as the kernel or the server knows it.
+#[derive(Clone, Debug)]
+pub(super) enum Sender {
+    /// A user of this host, at the Unix socket.
+    Local(PeerUser),
+    /// A client at an address that has proved its identity.
+    Remote(Identity),
+}
+
+impl Sender {
+    /// The sender of a request with these extensions; `None` if it is unknown.
+    pub(super) fn of(user: Option<PeerUser>, identity: Option<Identity>) -> Option<Self> {
+        user.map(Self::Local).or(identity.map(Self::Remote))
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(user) => write!(formatter, "uid {}", user.uid),
+            Self::Remote(identity) => identity.fmt(formatter),
+        }
+    }
+}
 
 /// Why a request is refused, as a sentence for its sender.
-pub(super) fn check(
-    user: Option<PeerUser>,
-    operators: &OperatorsConfig,
-) -> Result<PeerUser, String> {
-    let user = user.ok_or(NO_SOCKET)?;
-    if is_operator(user, Uid::effective(), operators) {
-        return Ok(user);
+pub(super) fn check(sender: &Sender, operators: &OperatorsConfig) -> Result<(), String> {
+    match sender {
+        // Everyone who can authenticate may: there is one kind of user.
+        Sender::Remote(_) => Ok(()),
+        Sender::Local(user) if is_operator(*user, Uid::effective(), operators) => Ok(()),
+        Sender::Local(PeerUser { uid, .. }) => Err(format!(
+            "uid {uid} may not change anything: only root, the daemon's user and \
+             `admin: {{operators}}` may"
+        )),
     }
-    Err(format!(
-        "uid {} may not change anything: only root, the daemon's user and `admin: {{operators}}` may",
-        user.uid
-    ))
 }
 
 /// Blocks on the databases of users and groups.
@@ -92,7 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_known_user_is_refused() {
-        assert!(check(None, &operators(&[], &[])).unwrap_err().contains("admin: {socket}"));
+    fn a_client_at_an_address_needs_an_identity() {
+        assert!(Sender::of(None, None).is_none());
+        let sender = Sender::of(None, Some(Identity::Token(2))).unwrap();
+        assert_eq!(
+            (check(&sender, &operators(&[], &[])), sender.to_string()),
+            (Ok(()), "token 2".into())
+        );
     }
 }

@@ -3,11 +3,12 @@
 use api::path::AdminPath;
 use axum::Router;
 use axum::body::Body;
-use httpserver::{HttpLimits, HttpServer, PathAccess, SiteService};
+use httpserver::{Access, HttpLimits, HttpServer, PathAccess, SiteService};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::admin::AdminConfig;
@@ -19,9 +20,13 @@ const LAST_REPLY_AFTER: Duration = Duration::from_secs(60);
 
 /// Creates the server of the endpoint, with at most `connections_max` connections.
 #[must_use]
-pub fn http_server(config: &AdminConfig, connections_max: usize) -> HttpServer {
+pub fn http_server(
+    config: &AdminConfig,
+    access: Arc<Access>,
+    connections_max: usize,
+) -> HttpServer {
     let limits = limits(config, connections_max);
-    HttpServer::new("admin".to_owned(), limits, "admin: {hosts: […]}", &config.hosts)
+    HttpServer::new("admin".to_owned(), limits, "admin: {hosts: […]}", &config.hosts, access)
 }
 
 pub(super) fn limits(config: &AdminConfig, connections_max: usize) -> HttpLimits {
@@ -65,7 +70,8 @@ impl SiteService for AdminService {
 /// Returns who may request a path. Replies with data of clients, and costly ones, are restricted.
 fn access(path: AdminPath) -> PathAccess {
     match path {
-        AdminPath::Healthz | AdminPath::Readyz | AdminPath::Metrics => PathAccess::Open,
+        AdminPath::Healthz | AdminPath::Readyz => PathAccess::Health,
+        AdminPath::Metrics => PathAccess::Open,
         AdminPath::Index | AdminPath::Status | AdminPath::Rejected | AdminPath::History => {
             PathAccess::ByName
         }

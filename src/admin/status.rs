@@ -66,7 +66,15 @@ fn admin(counts: HttpServerCounts) -> AdminStatus {
         timed_out: counts.cut_slow,
         accept_errors: counts.accept_errors,
         refused_requests: counts.refused_requests,
+        denied: by_reason(&counts.denied_requests),
+        failed_handshakes: by_reason(&counts.failed_handshakes),
     }
+}
+
+/// The reasons that have occurred.
+fn by_reason(counts: &[(&'static str, u64)]) -> CountsByReason {
+    let occurred = counts.iter().filter(|(_, count)| *count > 0);
+    occurred.map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
 }
 
 fn process() -> ProcessStatus {
@@ -188,6 +196,7 @@ fn forwarder(forwarder: &ForwarderInfo) -> ForwarderStatus {
         last_success: counts.last_success.map(rfc3339),
         spool: counts.spool.map(spool),
         refused_connections: counts.refused_connections,
+        refused_access: counts.refused_access,
         failed_fetches: counts.failed_fetches,
         held_totals: counts.held_totals,
         reduced_histograms: counts.reduced_histograms,

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::path::DEFAULT_URL;
 use api::reload::LastReload;
 use api::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
-use crate::commands::client::configured;
+use crate::commands::client::access::AccessArgs;
+use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::config::{self, LoadError};
 
@@ -25,13 +25,16 @@ pub struct ReloadArgs {
     /// itself reads the file that it was started with.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`, which needs no signal
-    /// [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`, which needs no signal; nor does
+    /// an address with a token or a user [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
     /// The process ID of the daemon, if it has no admin endpoint
     #[arg(long, value_name = "NUMBER")]
     pub pid: Option<u32>,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 /// Maximum duration of a reload, which looks up names and drains the listeners that it removes.
@@ -103,16 +106,22 @@ pub fn words(what: &str, changes: &[String]) -> String {
 
 /// The admin endpoint of a daemon with this configuration; the default one if the file cannot be
 /// loaded, as an error in it may be the reason for the reload.
-pub(crate) fn admin_of(named: Option<&str>, args: &ConfigArgs) -> Result<AdminClient, LedgerError> {
+pub(crate) fn admin_of(
+    named: Option<&str>,
+    access: &AccessArgs,
+    args: &ConfigArgs,
+) -> Result<AdminClient, LedgerError> {
     let loaded = config::load(args.path()).ok();
-    let url = configured::admin(named, loaded.as_ref());
-    AdminClient::new(url.as_deref().unwrap_or(DEFAULT_URL))
+    match configured::admin(named, access, loaded.as_ref())? {
+        Some(endpoint) => AdminClient::new(&endpoint),
+        None => AdminClient::new(&AdminEndpoint::default(access)?),
+    }
 }
 
 /// Signals the daemon and waits for the outcome; `None` without an admin endpoint.
 fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
-    let admin =
-        admin_of(args.admin.as_deref(), &args.config).map_err(ReloadCommandError::NoDaemon)?;
+    let admin = admin_of(args.admin.as_deref(), &args.access, &args.config);
+    let admin = admin.map_err(ReloadCommandError::NoDaemon)?;
     if admin.may_change() && args.pid.is_none() {
         return admin.reload(OUTCOME_TIMEOUT).map(Some).map_err(ReloadCommandError::Socket);
     }
@@ -130,7 +139,7 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     }
     signal_reload(pid)?;
     // The reload may move the endpoint.
-    let moved = admin_of(None, &args.config).ok();
+    let moved = admin_of(None, &args.access, &args.config).ok();
     let until = Instant::now() + OUTCOME_TIMEOUT;
     while Instant::now() < until {
         thread::sleep(PAUSE);

@@ -1,5 +1,8 @@
 //! `admin`: the settings of the HTTP endpoint.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use api::path::DEFAULT_PORT;
 use basics::address::Listen;
 use basics::bounds::between;
@@ -7,6 +10,7 @@ use basics::host_name::HostName;
 use basics::units::{ByteSize, Span};
 use engine::listener::config::{FileMode, SocketPath};
 use engine::listener::tap::TapConfig;
+use httpserver::{AccessConfig, AccessLimits, AccessToken, PasswordHash, ServerTls, UserName};
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -18,9 +22,21 @@ const CONNECTIONS_MAX: u32 = 65_536;
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// `host:port`, `:port` for every address of this host, or `none` for no endpoint. A name stands
-    /// for all its addresses. It has no authentication: at an address other than
-    /// loopback, every client that reaches it can read it. Defaults to `127.0.0.1:9495`.
+    /// for all its addresses. Without `users`, `tokens` or client certificates, every client that reaches
+    /// the address can read it. Defaults to `127.0.0.1:9495`.
     pub listen: AdminListen,
+    /// The certificate of this server, which then speaks only `https://`.
+    pub tls: ServerTls,
+    /// Users, each with the bcrypt hash of a password, as `htpasswd -nBC 10 ""` prints it. With users or
+    /// tokens, every request except those for `/healthz` and `/readyz` needs one of them. Defaults to none.
+    pub users: BTreeMap<UserName, PasswordHash>,
+    /// Bearer tokens of clients, of 16 to 4,096 characters each. Defaults to none.
+    pub tokens: Vec<AccessToken>,
+    /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
+    /// users instead of `tls` and `users`. Defaults to `""`, none.
+    pub web_config_file: PathBuf,
+    /// Bounds on clients that have not proved who they are yet.
+    pub access: AccessLimits,
     /// Path of a Unix socket with the same API, which also accepts requests that change something: only
     /// root, the daemon's own user and `operators` may send these. Defaults to none.
     pub socket: Option<SocketPath>,
@@ -56,6 +72,11 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             listen: AdminListen::default(),
+            tls: ServerTls::default(),
+            users: BTreeMap::new(),
+            tokens: Vec::new(),
+            web_config_file: PathBuf::new(),
+            access: AccessLimits::default(),
             socket: None,
             socket_mode: FileMode::DEFAULT,
             operators: OperatorsConfig::default(),
@@ -145,6 +166,18 @@ fn watched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
 }
 
 impl AdminConfig {
+    /// Who may use the endpoint at its addresses.
+    #[must_use]
+    pub fn access_config(&self) -> AccessConfig {
+        AccessConfig {
+            tls: self.tls.clone(),
+            users: self.users.clone(),
+            tokens: self.tokens.clone(),
+            web_config_file: self.web_config_file.clone(),
+            limits: self.access,
+        }
+    }
+
     /// The largest window to keep for requests, in bytes; 0 if nobody can ask for it.
     #[must_use]
     pub fn window_bytes_max(&self) -> u64 {

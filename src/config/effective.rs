@@ -12,7 +12,7 @@ use super::ConfigFile;
 use super::sample::{self, SampleKey, SampleLine};
 
 /// Sections whose keys are chosen by the operator: the sample shows examples.
-const FREE_SECTIONS: [&str; 4] = ["tags", "headers", "librdkafka", "parameters"];
+const FREE_SECTIONS: [&str; 5] = ["tags", "headers", "librdkafka", "parameters", "users"];
 /// Keys that every destination has. The sample shows them once.
 const SHARED: [&str; 5] = ["name", "select", "idle", "idle_for", "delivery"];
 /// The destination of a file without any.

@@ -21,6 +21,7 @@ use forwarders::delivery::destination::Destination;
 use forwarders::naming::PageNaming;
 use forwarders::target_poll::{PolledTarget, TargetPoll};
 use forwarders::{BuildContext, ForwardersConfig};
+use httpserver::Access;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use thiserror::Error as ThisError;
@@ -272,6 +273,8 @@ pub struct ConfigFile {
     /// Keys with a file of this host, such as a pipe, because of which a destination delivers nothing.
     /// Only [`load_and_build`] looks for them.
     pub obstacles: Vec<ConfigError>,
+    /// Who may use the admin endpoint. Only [`load_and_build`] reads its files.
+    pub admin_access: Arc<Access>,
     /// Whether a file was read; `false` for the built-in defaults.
     pub is_file: bool,
 }
@@ -368,7 +371,7 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
     descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
     let warnings = warnings::check(&config, &rules, &source);
-    let obstacles = Vec::new();
+    let (obstacles, admin_access) = (Vec::new(), Arc::new(Access::open()));
     Ok(ConfigFile {
         config,
         listeners,
@@ -378,6 +381,7 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
         leaves,
         warnings,
         obstacles,
+        admin_access,
         is_file,
     })
 }
@@ -430,16 +434,27 @@ pub fn load_and_build(
     instance: &str,
 ) -> Result<(ConfigFile, Vec<Destination>), LoadError> {
     let read = read(path)?;
-    // Both are checked, so that the errors of one do not hide those of the other.
+    // All are checked, so that the errors of one do not hide those of another.
     let destinations = read.0.destinations(&read.1, instance);
+    let access = admin_access(&read.0, &read.1);
     let file = checked(read);
-    let errors = [destinations.as_ref().err(), file.as_ref().err()];
+    let errors = [destinations.as_ref().err(), access.as_ref().err(), file.as_ref().err()];
     ConfigErrors::check(
         errors.into_iter().flatten().flat_map(ConfigErrors::iter).cloned().collect(),
     )?;
-    let file = file?;
-    let obstacles = warnings::obstacles(&file.config, &file.source);
-    Ok((ConfigFile { obstacles, ..file }, destinations?))
+    let (mut file, admin_access) = (file?, Arc::new(access?));
+    file.obstacles = warnings::obstacles(&file.config, &file.source);
+    file.warnings.extend(warnings::exposures(&file.config, &admin_access, &file.source));
+    Ok((ConfigFile { admin_access, ..file }, destinations?))
+}
+
+/// Reads the files that say who may use the admin endpoint.
+fn admin_access(config: &Config, source: &Source) -> Result<Access, ConfigErrors> {
+    Access::load(&config.admin.access_config()).map_err(|error| {
+        let span = yaml::key_span(source, &["admin"], 0, Some(error.key));
+        let message = format!("`admin.{}` {}", error.key, error.reason);
+        source.error_at(span.unwrap_or(config.forwarders.span()), message).into()
+    })
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {

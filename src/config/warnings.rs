@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use basics::address::Listen;
+use basics::exposure::Exposure;
 use engine::rules::{Rules, UnreachableRule};
 use forwarders::SectionIdle;
+use httpserver::Access;
 use model::{MetricKind, Percentile};
 use yaml::{ConfigError, Source};
 
@@ -75,6 +78,25 @@ fn useless_idle_time(
     let span = yaml::key_span(source, &path, section.index, Some("idle_for"))?;
     let message = format!("`{}.idle_for`: {what}", path.join("."));
     Some(source.error_at(span, message).with_help(help))
+}
+
+/// Finds every server that other hosts reach without authentication or without encryption.
+pub(super) fn exposures(config: &Config, admin: &Access, source: &Source) -> Vec<ConfigError> {
+    let of_admin = match &config.admin.listen {
+        Listen::At(addresses) => {
+            Exposure::of(addresses, admin.is_restricted(), admin.is_encrypted())
+        }
+        Listen::None => None,
+    };
+    let of_admin = of_admin.map(|exposure| (vec!["admin"], 0, exposure));
+    let pages = config.forwarders.exposures().into_iter();
+    let pages = pages.map(|page| (vec!["forwarders", page.kind], page.index, page.exposure));
+    let warning = |(path, index, Exposure { words, help }): (Vec<&str>, usize, Exposure)| {
+        let span = yaml::key_span(source, &path, index, Some("listen"))?;
+        let message = format!("`{}.listen`: {words}", path.join("."));
+        Some(source.error_at(span, message).with_help(help))
+    };
+    of_admin.into_iter().chain(pages).filter_map(warning).collect()
 }
 
 /// Finds every key with a file of this host because of which a destination delivers nothing.

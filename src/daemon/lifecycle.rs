@@ -83,7 +83,8 @@ impl Daemon {
 
         let interval = config.interval.get();
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
-        let http = http_server(&config.admin, admin_connections);
+        let access = Arc::clone(&file.admin_access);
+        let http = http_server(&config.admin, access, admin_connections);
         let shared = file.shared(Instant::now(), restored.set_seed.take());
         let state = Arc::new(RuntimeState {
             started: shared.started,

@@ -134,7 +134,8 @@ impl Daemon {
         self.state.taps.set_config(config.admin.tap);
         self.state.values.set_window_bytes_max(config.admin.window_bytes_max());
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
-        self.admin.apply(&config.admin, admin_connections, admin);
+        let access = Arc::clone(&file.admin_access);
+        self.admin.apply(&config.admin, access, admin_connections, admin);
         // Recorded last: a client that waits for the number of reloads to change then sees all of its
         // effects.
         self.publish_components();

@@ -44,6 +44,9 @@ pub struct ForwarderStatus {
     /// Connections closed for new ones because `max_connections` were open; only `prometheus` with a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_connections: Option<u64>,
+    /// Requests without valid credentials and failed TLS handshakes; only `prometheus` with a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_access: Option<u64>,
     /// Pages of other programs that could not be fetched or used; only `prometheus` with `merge` or
     /// `relay`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -98,10 +98,12 @@ mod tests {
     fn the_document_on_the_endpoint_has_a_row_for_each_path() {
         let document = include_str!("../../../docs/admin.md");
         let rows = document.lines().filter_map(|line| line.strip_prefix("| `/"));
-        let documented: Vec<_> = rows
+        let mut documented: Vec<_> = rows
             .filter_map(|row| row.split_once('`'))
             .map(|(path, _)| format!("/{path}"))
             .collect();
+        // One row for each method.
+        documented.dedup();
         assert_eq!(documented, AdminPath::ALL.map(|path| path.to_string()));
     }
 }

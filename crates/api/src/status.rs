@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::CountsByReason;
 use crate::forwarders::ForwarderStatus;
 use crate::kamailio::KamailioStatus;
 use crate::listeners::{ListenerStatus, MessageLedger};
@@ -69,7 +70,7 @@ pub struct ProcessStatus {
 }
 
 /// The connections of the admin endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AdminStatus {
     /// Open connections.
@@ -85,6 +86,10 @@ pub struct AdminStatus {
     /// Requests refused because of a foreign host name, or because another site made a browser send
     /// them.
     pub refused_requests: u64,
+    /// Requests without valid credentials, or beyond a bound on them, by reason.
+    pub denied: CountsByReason,
+    /// TLS handshakes that failed, by reason.
+    pub failed_handshakes: CountsByReason,
 }
 
 /// The fate of the lines of the daemon's log.

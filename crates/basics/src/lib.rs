@@ -8,6 +8,7 @@ pub mod bounded_read;
 pub mod bounds;
 pub mod clocks;
 pub mod escape;
+pub mod exposure;
 pub mod globs;
 pub mod host_name;
 pub mod largest;

@@ -9,6 +9,9 @@ use std::io;
 use std::pin::Pin;
 
 use hyper::body::Body as _;
+#[cfg(feature = "tls")]
+pub mod pinned;
+
 pub use reqwest;
 use reqwest::header::HeaderMap;
 use reqwest::{Body, ClientBuilder, Response, redirect, retry};

@@ -26,6 +26,8 @@ pub(crate) struct Activity {
     is_blocked: AtomicBool,
     /// Whether the current reply may take as long as its client reads.
     is_long: AtomicBool,
+    /// Whether the TLS handshake is not complete yet.
+    is_handshaking: AtomicBool,
 }
 
 impl Activity {
@@ -37,6 +39,7 @@ impl Activity {
             handled_ms: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
             is_long: AtomicBool::new(false),
+            is_handshaking: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +75,14 @@ impl Activity {
 
     pub(crate) fn is_long(&self) -> bool {
         self.is_long.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.is_handshaking.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_handshaking(&self, is_handshaking: bool) {
+        self.is_handshaking.store(is_handshaking, Ordering::Relaxed);
     }
 
     pub(crate) fn set_long(&self) {

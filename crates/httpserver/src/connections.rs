@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tlsserver::HandshakeFailure;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::activity::Activity;
@@ -39,19 +40,39 @@ impl Connections {
         has_cut
     }
 
+    /// While `max` TLS handshakes are incomplete, closes the connection whose handshake has lasted
+    /// longest. Clients that complete none therefore delay no other client. Returns whether it has
+    /// closed one.
+    pub(crate) fn make_room_for_handshake(&mut self, max: usize) -> bool {
+        let mut has_cut = false;
+        while self.open.values().filter(|(activity, _)| activity.is_handshaking()).count() >= max {
+            let waiting = self.open.iter().filter(|(_, (activity, _))| activity.is_handshaking());
+            let longest = waiting.max_by_key(|(_, (activity, _))| activity.age());
+            let Some(id) = longest.map(|(id, _)| *id) else { break };
+            self.stats.access.count_handshake(HandshakeFailure::TooMany);
+            self.cut(id);
+            has_cut = true;
+        }
+        has_cut
+    }
+
     /// Closes the connection that has made no progress for longest, of several the oldest. Returns
     /// whether there was one.
     pub(crate) fn cut_longest_silent(&mut self) -> bool {
         let longest =
             self.open.iter().max_by_key(|(_, (activity, _))| (activity.silence(), activity.age()));
         let Some(id) = longest.map(|(id, _)| *id) else { return false };
+        add_one(&self.stats.cut_full);
+        self.cut(id);
+        true
+    }
+
+    fn cut(&mut self, id: Id) {
         if let Some((_, task)) = self.open.remove(&id) {
             // Counted first: a client that notices the end finds it in the counts.
-            add_one(&self.stats.cut_full);
             add_one(&self.stats.closed);
             task.abort();
         }
-        true
     }
 
     /// Waits until every connection has ended.

@@ -12,6 +12,9 @@ const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Who may request a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathAccess {
+    /// Everyone, even without the credentials that all other paths need: probes of orchestrators have
+    /// none, and the reply contains nothing but whether the daemon works.
+    Health,
     /// Everyone: the reply contains no data of clients.
     Open,
     /// Everyone who uses a name of this host.
@@ -63,7 +66,7 @@ pub(crate) fn check<B>(
     if named.next().is_some() {
         return Err(Refusal::SeveralHosts);
     }
-    if access == PathAccess::Open {
+    if matches!(access, PathAccess::Health | PathAccess::Open) {
         return Ok(());
     }
     // The name in an absolute URL has precedence over the header. A request with neither comes from
@@ -122,7 +125,8 @@ mod tests {
     #[test]
     fn several_hosts_are_refused_everywhere() {
         let hosts = [("host", "127.0.0.1"), ("host", "127.0.0.1")];
-        for access in [PathAccess::Open, PathAccess::ByName, PathAccess::OwnSite] {
+        use PathAccess::{ByName, Health, Open, OwnSite};
+        for access in [Health, Open, ByName, OwnSite] {
             assert_eq!(outcome("/", &hosts, access), Err(Refusal::SeveralHosts));
         }
     }

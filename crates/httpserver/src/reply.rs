@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
+use crate::access::Denial;
 use crate::activity::Activity;
 
 /// An extension that marks a reply without a time limit, which lasts as long as its client reads.
@@ -34,6 +35,13 @@ enum ReplyContent<B> {
 /// Wraps the reply of the service.
 pub(crate) fn served<B>(reply: Response<B>, activity: Arc<Activity>) -> Response<ReplyBody<B>> {
     reply.map(|body| ReplyBody { content: ReplyContent::Served(body), activity })
+}
+
+/// A reply to a request that the client may not make.
+pub(crate) fn denied<B>(denial: &Denial, activity: Arc<Activity>) -> Response<ReplyBody<B>> {
+    let mut reply = words(denial.status(), denial.words(), activity);
+    denial.add_headers(reply.headers_mut());
+    reply
 }
 
 /// A reply with a line of text.

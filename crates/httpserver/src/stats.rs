@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tlsserver::HandshakeFailure;
+
 /// The counts of a server, shared between its tasks and everything that reports them.
 #[derive(Debug, Default)]
 pub struct HttpServerStats {
@@ -12,10 +14,59 @@ pub struct HttpServerStats {
     pub(crate) cut_slow: AtomicU64,
     pub(crate) accept_errors: Arc<AtomicU64>,
     pub(crate) refused_requests: AtomicU64,
+    pub(crate) access: AccessStats,
+}
+
+/// Why a request gets no answer although it is for this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It has no credentials.
+    Missing,
+    /// Its credentials are wrong or malformed.
+    Wrong,
+    /// Too many passwords are being verified.
+    Busy,
+    /// It exceeds the rate limit.
+    Rate,
+}
+
+impl Denied {
+    const ALL: [Self; 4] = [Self::Missing, Self::Wrong, Self::Busy, Self::Rate];
+
+    /// The name in the status.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "no_credentials",
+            Self::Wrong => "wrong_credentials",
+            Self::Busy => "busy",
+            Self::Rate => "rate_limit",
+        }
+    }
+}
+
+/// The clients that were refused because of what they are, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct AccessStats {
+    denied: [AtomicU64; Denied::ALL.len()],
+    handshakes: [AtomicU64; HandshakeFailure::ALL.len()],
+    /// All of them.
+    total: Arc<AtomicU64>,
+}
+
+impl AccessStats {
+    pub(crate) fn count(&self, reason: Denied) {
+        self.denied[reason as usize].fetch_add(1, Ordering::Relaxed);
+        add_one(&self.total);
+    }
+
+    pub(crate) fn count_handshake(&self, reason: HandshakeFailure) {
+        self.handshakes[reason as usize].fetch_add(1, Ordering::Relaxed);
+        add_one(&self.total);
+    }
 }
 
 /// The counts at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpServerCounts {
     /// Open connections.
     pub open: u64,
@@ -29,6 +80,10 @@ pub struct HttpServerCounts {
     pub accept_errors: u64,
     /// Requests under a foreign host name or by another site.
     pub refused_requests: u64,
+    /// Requests without valid credentials, or beyond a bound on them, by reason.
+    pub denied_requests: [(&'static str, u64); Denied::ALL.len()],
+    /// Failed TLS handshakes by reason.
+    pub failed_handshakes: [(&'static str, u64); HandshakeFailure::ALL.len()],
 }
 
 impl HttpServerStats {
@@ -45,7 +100,21 @@ impl HttpServerStats {
             cut_slow: self.cut_slow.load(Ordering::Relaxed),
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
             refused_requests: self.refused_requests.load(Ordering::Relaxed),
+            denied_requests: Denied::ALL.map(|reason| {
+                let count = self.access.denied[reason as usize].load(Ordering::Relaxed);
+                (reason.as_str(), count)
+            }),
+            failed_handshakes: HandshakeFailure::ALL.map(|reason| {
+                let count = self.access.handshakes[reason as usize].load(Ordering::Relaxed);
+                (reason.as_str(), count)
+            }),
         }
+    }
+
+    /// Counts denied requests and failed handshakes together.
+    #[must_use]
+    pub fn refused_access(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.access.total)
     }
 
     /// Counts connections that were closed for a new one.

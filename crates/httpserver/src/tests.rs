@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,10 @@ use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{HttpLimits, HttpServer, HttpServerCounts, LongReply, PathAccess, SiteService};
+use crate::{
+    Access, AccessConfig, AccessToken, HttpLimits, HttpServer, HttpServerCounts, LongReply,
+    PasswordHash, PathAccess, SiteService, UserName,
+};
 
 const LIMITS: HttpLimits = HttpLimits {
     connections_max: 4,
@@ -26,7 +30,8 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// `/` is a word, `/endless` never ends, `/long` ends after 16 MiB, `/guarded` is for the own site only.
+/// `/` is a word, `/endless` never ends, `/long` ends after 16 MiB, `/guarded` is for the own site only,
+/// `/healthz` needs no credentials.
 #[derive(Clone)]
 struct Site;
 
@@ -61,7 +66,11 @@ impl SiteService for Site {
     type Body = Chunks;
 
     fn access(&self, path: &str) -> PathAccess {
-        if path == "/guarded" { PathAccess::OwnSite } else { PathAccess::Open }
+        match path {
+            "/guarded" => PathAccess::OwnSite,
+            "/healthz" => PathAccess::Health,
+            _ => PathAccess::Open,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Chunks> {
@@ -82,10 +91,14 @@ struct Serving {
 }
 
 async fn start(limits: HttpLimits) -> Serving {
+    start_with(limits, Access::open()).await
+}
+
+async fn start_with(limits: HttpLimits, access: Access) -> Serving {
     let any = ListenAddresses::parse("127.0.0.1:0").unwrap();
     let sockets = TcpListeners::bind(&any).await.unwrap();
     let address = sockets.local_addresses().next().unwrap();
-    let server = HttpServer::new("test".to_owned(), limits, "hosts", &[]);
+    let server = HttpServer::new("test".to_owned(), limits, "hosts", &[], Arc::new(access));
     let running = server.clone();
     tokio::spawn(async move { running.serve(sockets, Site).await });
     Serving { address, server }
@@ -231,4 +244,45 @@ async fn a_refused_request_is_answered_and_counted() {
         assert!(reply.starts_with(status), "{headers}: {reply}");
     }
     assert_eq!(serving.counts().refused_requests, 3);
+}
+
+/// Access for a user `a` with this password, and for a token.
+fn restricted(password: &str) -> Access {
+    let hash = bcrypt::hash_with_salt(password, 4, [3; 16]).unwrap().to_string();
+    let user = UserName::try_from("a".to_owned()).unwrap();
+    let config = AccessConfig {
+        users: [(user, PasswordHash::parse(&hash).unwrap())].into(),
+        tokens: vec![AccessToken::parse("0123456789abcdef").unwrap()],
+        ..AccessConfig::default()
+    };
+    Access::load(&config).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_needs_the_credentials_of_the_latest_configuration() {
+    let serving = start_with(LIMITS, restricted("old")).await;
+    let status = async |path: &str, credentials: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\n{credentials}Connection: close\r\n\r\n");
+        serving.ask(&request).await[9..12].to_owned()
+    };
+    let [old, new] =
+        ["YTpvbGQ=", "YTpuZXc="].map(|pair| format!("Authorization: Basic {pair}\r\n"));
+    let token = "Authorization: Bearer 0123456789abcdef\r\n";
+    for (credentials, expected) in
+        [("", "401"), (&old, "200"), (&old, "200"), (&new, "401"), (token, "200")]
+    {
+        assert_eq!(status("/", credentials).await, expected, "{credentials}");
+    }
+    assert_eq!(status("/healthz", "").await, "200");
+    serving.server.reconfigure(LIMITS, &[], Arc::new(restricted("new")));
+    assert_eq!((status("/", &old).await, status("/", &new).await), ("401".into(), "200".into()));
+    serving.server.reconfigure(LIMITS, &[], Arc::new(Access::open()));
+    assert_eq!(status("/", "").await, "200");
+    let denied = serving.counts().denied_requests;
+    assert_eq!(denied[..2], [("no_credentials", 1), ("wrong_credentials", 2)]);
+    assert_eq!(
+        serving.server.stats().refused_access().load(std::sync::atomic::Ordering::Relaxed),
+        3
+    );
 }

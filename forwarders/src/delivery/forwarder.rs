@@ -149,6 +149,12 @@ pub trait Forwarder: Send {
         None
     }
 
+    /// The number of requests without valid credentials and of failed TLS handshakes; `None` if the
+    /// forwarder accepts no connections.
+    fn refused_access(&self) -> Option<Arc<AtomicU64>> {
+        None
+    }
+
     /// The number of pages of other programs that the forwarder could not fetch or use; `None` if
     /// it fetches none.
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {

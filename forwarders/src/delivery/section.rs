@@ -8,6 +8,7 @@ use crate::host_resource::HostResource;
 use crate::idle::IdleKeys;
 use crate::naming::NamingProvider;
 use crate::target_poll::TargetPoller;
+use basics::exposure::Exposure;
 
 /// The daemon's settings that building a destination depends on.
 #[derive(Clone, Debug)]
@@ -52,6 +53,11 @@ pub(crate) trait ForwarderSection: Sized {
     /// The resources of this host that no other section may use, addresses or a file, with the key
     /// that names them.
     fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
+        None
+    }
+
+    /// The risk that other hosts read what a destination serves at the key `listen`.
+    fn exposure(&self) -> Option<Exposure> {
         None
     }
 

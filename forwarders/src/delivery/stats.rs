@@ -49,6 +49,9 @@ pub struct Counts {
     pub refused_connections: Option<u64>,
     /// Failed attempts to accept a connection; `None` if the forwarder accepts none.
     pub accept_errors: Option<u64>,
+    /// Requests without valid credentials and failed TLS handshakes; `None` if the forwarder accepts no
+    /// connections.
+    pub refused_access: Option<u64>,
     /// Pages of other programs that the forwarder could not fetch or use; `None` if it fetches
     /// none.
     pub failed_fetches: Option<u64>,
@@ -123,6 +126,7 @@ pub struct ForwarderStats {
 struct ContinuedCounts {
     refused_connections: ContinuedCount,
     accept_errors: ContinuedCount,
+    refused_access: ContinuedCount,
     failed_fetches: ContinuedCount,
     reduced_histograms: ContinuedCount,
     fallback_records: ContinuedCount,
@@ -171,6 +175,7 @@ impl ForwarderStats {
         let mut continued = self.continued.lock();
         continued.refused_connections.continue_with(forwarder.refused_connections());
         continued.accept_errors.continue_with(forwarder.accept_errors());
+        continued.refused_access.continue_with(forwarder.refused_access());
         continued.failed_fetches.continue_with(forwarder.failed_fetches());
         continued.reduced_histograms.continue_with(forwarder.reduced_histograms());
         continued.fallback_records.continue_with(forwarder.fallback_records());
@@ -185,6 +190,7 @@ impl ForwarderStats {
         let continued = self.continued.lock();
         let refused_connections = continued.refused_connections.get();
         let accept_errors = continued.accept_errors.get();
+        let refused_access = continued.refused_access.get();
         let failed_fetches = continued.failed_fetches.get();
         let reduced_histograms = continued.reduced_histograms.get();
         let fallback_records = continued.fallback_records.get();
@@ -196,6 +202,7 @@ impl ForwarderStats {
         Counts {
             refused_connections,
             accept_errors,
+            refused_access,
             failed_fetches,
             held_totals,
             reduced_histograms,
@@ -266,11 +273,11 @@ mod tests {
     }
 
     /// Has all counts; each one differs from the others.
-    struct Counting([Arc<AtomicU64>; 8]);
+    struct Counting([Arc<AtomicU64>; 9]);
 
     impl Counting {
         fn from(first: u64) -> Self {
-            Self([0, 1, 2, 3, 4, 5, 6, 7].map(|more| Arc::new(AtomicU64::new(first + more))))
+            Self([0, 1, 2, 3, 4, 5, 6, 7, 8].map(|more| Arc::new(AtomicU64::new(first + more))))
         }
     }
 
@@ -313,9 +320,13 @@ mod tests {
         fn refused_probes(&self) -> Option<Arc<AtomicU64>> {
             Some(Arc::clone(&self.0[7]))
         }
+
+        fn refused_access(&self) -> Option<Arc<AtomicU64>> {
+            Some(Arc::clone(&self.0[8]))
+        }
     }
 
-    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 8] {
+    fn kept_by_the_forwarder(stats: &ForwarderStats) -> [u64; 9] {
         let counts = stats.counts();
         [
             counts.refused_connections,
@@ -326,6 +337,7 @@ mod tests {
             counts.fallback_records,
             counts.failed_probes,
             counts.refused_probes,
+            counts.refused_access,
         ]
         .map(Option::unwrap)
     }
@@ -333,9 +345,9 @@ mod tests {
     #[test]
     fn all_counts_of_a_forwarder_continue_but_the_totals_it_holds_at_the_moment() {
         let stats = ForwarderStats::new(&Counting::from(1));
-        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(kept_by_the_forwarder(&stats), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         stats.continue_with(&Counting::from(10));
-        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14, 21, 23, 25]);
+        assert_eq!(kept_by_the_forwarder(&stats), [11, 13, 15, 17, 14, 21, 23, 25, 27]);
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
+use httpserver::{
+    Access, AccessConfig, AccessError, AccessLimits, AccessToken, PasswordHash, ServerTls, UserName,
+};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
@@ -41,10 +45,22 @@ pub struct PrometheusConfig {
     /// Name of the destination in the ledger and the log. Defaults to `prometheus`.
     pub name: Option<String>,
     /// `host:port` at which the page is served, `:port` for every address of this host, or `none`
-    /// for no page. A name stands for all its addresses. The page has no password: on
-    /// an address other than loopback, everyone who can reach it can read it. Defaults to
+    /// for no page. A name stands for all its addresses. Without `users`, `tokens` or client
+    /// certificates, everyone who can reach the address can read the page. Defaults to
     /// `127.0.0.1:9494`.
     pub listen: PageListen,
+    /// The certificate of this server, which then speaks only `https://`.
+    pub tls: ServerTls,
+    /// Users, each with the bcrypt hash of a password, as `htpasswd -nBC 10 ""` prints it. With users or
+    /// tokens, every request needs one of them. Defaults to none.
+    pub users: BTreeMap<UserName, PasswordHash>,
+    /// Bearer tokens of clients, of 16 to 4,096 characters each. Defaults to none.
+    pub tokens: Vec<AccessToken>,
+    /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
+    /// users instead of `tls` and `users`. Defaults to `""`, none.
+    pub web_config_file: PathBuf,
+    /// Bounds on clients that have not proved who they are yet.
+    pub access: AccessLimits,
     /// Names of this host under which the page may be requested, in addition to addresses, names without
     /// a dot and the system's host name. Requests under other names are refused, because any web page
     /// can point its domain at this address. Defaults to none.
@@ -123,6 +139,11 @@ impl Default for PrometheusConfig {
         Self {
             name: None,
             listen: PageListen::default(),
+            tls: ServerTls::default(),
+            users: BTreeMap::new(),
+            tokens: Vec::new(),
+            web_config_file: PathBuf::new(),
+            access: AccessLimits::default(),
             hosts: Vec::new(),
             path: PagePath::default(),
             naming: PageNaming::default(),
@@ -259,11 +280,38 @@ fn default_relay_url() -> HttpUrl {
 }
 
 impl PrometheusConfig {
-    /// Checks that the keys about other programs' pages fit the other keys.
+    /// Who may read the page.
+    #[must_use]
+    pub fn access_config(&self) -> AccessConfig {
+        AccessConfig {
+            tls: self.tls.clone(),
+            users: self.users.clone(),
+            tokens: self.tokens.clone(),
+            web_config_file: self.web_config_file.clone(),
+            limits: self.access,
+        }
+    }
+
+    /// Reads the files that say who may read the page.
+    ///
+    /// # Errors
+    /// The key of a file that cannot be used.
+    pub(super) fn load_access(&self) -> Result<Access, InvalidKey> {
+        let config = self.access_config();
+        if self.listen == PageListen::None && !config.is_empty() {
+            let reason = "needs a page, and `listen` is `none`".to_owned();
+            return Err(InvalidKey::at(config.first_key(), reason));
+        }
+        let loaded = Access::load(&config);
+        loaded.map_err(|AccessError { key, reason }| InvalidKey::at(key, reason))
+    }
+
+    /// Checks that the keys about clients and about other programs' pages fit the other keys.
     ///
     /// # Errors
     /// The first key that does not fit.
     pub fn check(&self) -> Result<(), InvalidKey> {
+        self.load_access()?;
         let fetches = [
             ("merge", self.merge.as_ref().map(|merge| merge.timeout)),
             ("relay", self.relay.as_ref().map(|relay| relay.timeout)),

@@ -6,15 +6,12 @@
 //! not Prometheus scrapes it.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use httpserver::HttpServer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use httpserver::{Access, HttpServer};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -23,7 +20,7 @@ use self::foreign::{Merge, Relay};
 use self::page::Page;
 pub(crate) use self::page::PageFormat;
 use self::probe::Probe;
-use self::server::{PageService, SERVER_NAME, Site};
+use self::server::{PageService, Site};
 use self::state::{Limits, State};
 use self::timers::TimerSettings;
 use crate::delivery::explained::ExplainedHistogram;
@@ -45,6 +42,7 @@ mod messages;
 mod names;
 mod native;
 mod negotiate;
+mod ours;
 mod page;
 mod probe;
 mod protobuf;
@@ -114,6 +112,14 @@ pub struct PrometheusPage {
     inherited: Option<ReleasedSockets>,
 }
 
+/// Where the page is served, and to whom.
+pub struct ServedPage {
+    /// The addresses, which [`Forwarder::start`] binds.
+    pub addresses: ListenAddresses,
+    /// Who may read it.
+    pub access: Access,
+}
+
 /// The task that serves the page.
 struct Serving {
     task: JoinHandle<()>,
@@ -122,24 +128,25 @@ struct Serving {
 }
 
 impl PrometheusPage {
-    /// Creates a page for `addresses`, which [`Forwarder::start`] binds. `naming` provides other
-    /// names for some of the series.
+    /// Creates a page. `naming` provides other names for some of the series.
     ///
     /// # Errors
     /// If an HTTP client for another program's page cannot be created. The text says what to change.
     pub fn new(
         config: &PrometheusConfig,
         name: String,
-        addresses: ListenAddresses,
+        served: ServedPage,
         settings: StateSettings,
         naming: Option<Arc<dyn SeriesNaming>>,
     ) -> Result<Self, String> {
         let state = settings.state(naming);
+        let ServedPage { addresses, access } = served;
         let http = HttpServer::new(
             name.clone(),
             server::limits(config),
             "prometheus: {hosts: […]}",
             &config.hosts,
+            Arc::new(access),
         );
         let failed = Arc::<AtomicU64>::default();
         let fetches = config.merge.is_some() || config.relay.is_some();
@@ -245,6 +252,10 @@ impl Forwarder for PrometheusPage {
         Some(self.http.stats().accept_errors())
     }
 
+    fn refused_access(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.http.stats().refused_access())
+    }
+
     fn failed_fetches(&self) -> Option<Arc<AtomicU64>> {
         self.failed_fetches.clone()
     }
@@ -335,7 +346,8 @@ impl Forwarder for PrometheusPage {
         let Err(BindFailure { address, error }) = TcpListeners::bind(&self.addresses).await else {
             return Ok(());
         };
-        if error.kind() == ErrorKind::AddrInUse && is_ours(address).await {
+        if error.kind() == ErrorKind::AddrInUse && ours::is_ours(address, &self.http.access()).await
+        {
             return Ok(());
         }
         Err(SendError::operator(format!("cannot listen on {address}: {error}")))
@@ -348,19 +360,4 @@ impl Drop for PrometheusPage {
             serving.task.abort();
         }
     }
-}
-
-/// Returns whether tallyd serves a page at `address`: `tallyd check --connect` may run while the
-/// daemon does.
-async fn is_ours(address: SocketAddr) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await?;
-        let mut reply = Vec::new();
-        stream.take(4096).read_to_end(&mut reply).await?;
-        Ok::<_, std::io::Error>(reply)
-    };
-    let reply = ask.await.unwrap_or_default();
-    let server = format!("server: {SERVER_NAME}\r\n");
-    String::from_utf8_lossy(&reply).to_ascii_lowercase().contains(&server)
 }

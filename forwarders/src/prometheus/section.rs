@@ -1,12 +1,13 @@
 //! Builds the page and the remote write of a Prometheus section.
 
-use super::{PageListen, PrometheusConfig, PrometheusPage, RemoteWrite, StateSettings};
+use super::{PageListen, PrometheusConfig, PrometheusPage, RemoteWrite, ServedPage, StateSettings};
 use crate::config::{Common, InvalidKey, SpoolOrder};
 use crate::delivery::destination::Destination;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
 use crate::host_resource::HostResource;
 use crate::idle::{IdleKeys, IdleRules};
+use basics::exposure::Exposure;
 use model::MetricKind;
 
 impl ForwarderSection for PrometheusConfig {
@@ -30,6 +31,12 @@ impl ForwarderSection for PrometheusConfig {
         matches!(self.listen, PageListen::At(_)).then_some(self.max_connections)
     }
 
+    fn exposure(&self) -> Option<Exposure> {
+        let PageListen::At(addresses) = &self.listen else { return None };
+        let access = self.load_access().ok()?;
+        Exposure::of(addresses, access.is_restricted(), access.is_encrypted())
+    }
+
     fn host_resources(&self) -> Option<(&'static str, Vec<HostResource>)> {
         let PageListen::At(addresses) = &self.listen else { return None };
         Some(("listen", addresses.all().iter().copied().map(HostResource::Tcp).collect()))
@@ -46,6 +53,7 @@ impl ForwarderSection for PrometheusConfig {
         // Changed in the settings themselves, so that a reload that changes the server's share of
         // the file descriptors rebuilds the page.
         self.max_connections = self.max_connections.min(context.connections_max);
+        let access = self.load_access().map_err(|error| error.to_string())?;
         let state = StateSettings::new(&self, context.expire_after);
         let settings = |section| ForwarderSettings::new((section, context.expire_after));
         // Taken out, so that a change of these settings alone does not rebuild the page and its
@@ -54,9 +62,11 @@ impl ForwarderSection for PrometheusConfig {
         let mut destinations = Vec::new();
         if let PageListen::At(addresses) = &self.listen {
             let (name, addresses) = (common.name.clone(), addresses.clone());
-            let page = PrometheusPage::new(&self, name, addresses, state.clone(), naming.clone())?;
+            // A changed certificate is read by a page that a reload rebuilds.
+            let settings = ForwarderSettings::new((settings(self.clone()), access.version()));
+            let served = ServedPage { addresses, access };
+            let page = PrometheusPage::new(&self, name, served, state.clone(), naming.clone())?;
             let page = page.probing(&self, context.poll_target, state.clone(), naming.clone());
-            let settings = settings(self.clone());
             destinations.push(Destination::new(Self::KIND, common.clone(), settings, page));
         } else if remote_write.is_none() {
             return Err("without `listen` and `remote_write` there is nothing to do".into());

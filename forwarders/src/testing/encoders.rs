@@ -10,7 +10,7 @@ use crate::delivery::payload::Batch;
 use crate::format::json;
 use crate::format::pystatsd::Envelope;
 #[cfg(feature = "prometheus")]
-use crate::prometheus::{PageFormat, PrometheusConfig, PrometheusPage, StateSettings};
+use crate::prometheus::{PageFormat, PrometheusConfig, PrometheusPage, ServedPage, StateSettings};
 use model::{Point, Snapshot};
 
 const EXPIRE_AFTER: Duration = Duration::from_secs(600);
@@ -148,7 +148,8 @@ fn prometheus_page(config: &str, format: PageFormat) -> Encode {
     let config: PrometheusConfig = serde_json::from_str(config).expect("a configuration");
     let settings = StateSettings::new(&config, EXPIRE_AFTER);
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9_102)).into();
-    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), address, settings, None);
+    let served = ServedPage { addresses: address, access: httpserver::Access::open() };
+    let page = PrometheusPage::new(&config, "a benchmark".to_owned(), served, settings, None);
     let mut page = page.expect("fetches nothing");
     Box::new(move |snapshot, batch| {
         page.encode(snapshot, batch);

@@ -8,6 +8,7 @@ use basics::units::Span;
 use clap::Args;
 use model::MetricKind;
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{SendRate, number};
 use engine::listener::{Protocol, Transport};
@@ -105,6 +106,9 @@ pub struct BenchArgs {
     /// Print the first N datagrams or lines of the load and send nothing
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub print: Option<usize>,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 /// The load, whatever the endpoint.

@@ -4,8 +4,10 @@ use super::error::BenchError;
 use super::options::{BenchArgs, Load};
 use super::report::StatusPair;
 use super::spawn::SpawnedDaemon;
+use crate::commands::client::access::AccessArgs;
+use crate::commands::client::configured::AdminEndpoint;
 use crate::commands::client::endpoint::SendEndpoint;
-use crate::commands::client::ledger::AdminClient;
+use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::commands::client::watched::{AwaitedMessages, WatchedDaemon};
 use api::path::DEFAULT_URL;
 use engine::listener::Protocol;
@@ -17,7 +19,8 @@ pub(super) fn endpoint(
     spawned: Option<&SpawnedDaemon>,
 ) -> Result<SendEndpoint, BenchError> {
     let Some(spawned) = spawned else { return Ok(args.endpoint.clone()) };
-    let status = AdminClient::new(spawned.admin())?.status()?;
+    let admin = AdminEndpoint::named(spawned.admin(), &AccessArgs::default());
+    let status = AdminClient::new(&admin.map_err(LedgerError::from)?)?.status()?;
     let mut listeners = status.listeners.iter();
     let listener = listeners.find_map(|listener| SendEndpoint::of_listener(&listener.listener));
     listener.map(|(_, endpoint)| endpoint).ok_or(BenchError::NoListener)
@@ -46,7 +49,8 @@ impl Witness {
             return Ok(Self::NotAsked);
         }
         let named = spawned.map(SpawnedDaemon::admin).or(args.admin.as_deref());
-        let admin = AdminClient::new(named.unwrap_or(DEFAULT_URL))?;
+        let named_endpoint = AdminEndpoint::named(named.unwrap_or(DEFAULT_URL), &args.access);
+        let admin = AdminClient::new(&named_endpoint.map_err(LedgerError::from)?)?;
         let before = match admin.status() {
             Ok(status) => status,
             Err(error) if named.is_none() => return Ok(Self::Silent(error.to_string())),

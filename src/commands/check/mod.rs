@@ -1,5 +1,6 @@
 //! `tallyd check`: validates the configuration.
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
 use std::io;
@@ -35,6 +36,9 @@ pub struct CheckArgs {
     /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", requires = "diff")]
     pub admin: Option<String>,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 /// The verdict on a file without mistakes.
@@ -54,7 +58,7 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let verdict = verdict(&loaded, &destinations);
+    let verdict = verdict(&loaded, &destinations, &args.access);
     let is_good = verdict == GOOD;
     println!("{}", summary(&loaded, &destinations, verdict));
     if args.effective {
@@ -77,8 +81,8 @@ pub fn command(args: &CheckArgs) -> ExitCode {
 
 /// Reports obstacles on this host, and returns the verdict on the file.
 #[allow(clippy::print_stderr)]
-fn verdict(loaded: &ConfigFile, destinations: &[Destination]) -> &'static str {
-    let SocketFindings { errors, warnings } = sockets::check(loaded);
+fn verdict(loaded: &ConfigFile, destinations: &[Destination], access: &AccessArgs) -> &'static str {
+    let SocketFindings { errors, warnings } = sockets::check(loaded, access);
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     errors.iter().for_each(|error| eprintln!("{error}"));
     loaded.obstacles.iter().for_each(|error| eprintln!("{error}"));
@@ -94,7 +98,7 @@ fn verdict(loaded: &ConfigFile, destinations: &[Destination]) -> &'static str {
 /// Prints the changes of a reload of the running daemon; whether it would be applied.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
-    let admin = reload::admin_of(args.admin.as_deref(), &args.config);
+    let admin = reload::admin_of(args.admin.as_deref(), &args.access, &args.config);
     let forecast = match admin.and_then(|admin| admin.forecast()) {
         Ok(forecast) => forecast,
         Err(error) => {

@@ -9,6 +9,7 @@ use engine::listener::obstacle;
 use forwarders::HostResource;
 use yaml::{ConfigError, SourceSpan};
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured;
 use crate::commands::client::ledger::AdminClient;
 use crate::config::ConfigFile;
@@ -28,13 +29,13 @@ pub(super) struct SocketFindings {
 
 /// Looks for sockets that cannot be bound. The sockets of the running daemon with this file are no
 /// obstacle.
-pub(super) fn check(loaded: &ConfigFile) -> SocketFindings {
+pub(super) fn check(loaded: &ConfigFile, access: &AccessArgs) -> SocketFindings {
     let mut uses = resources::all(&loaded.config, &loaded.listeners, &loaded.source);
     uses.retain(is_socket);
     let found = uses.iter().filter_map(|used| Some((used, obstacle(&used.resource)?)));
     let (mut findings, mut own) = (SocketFindings::default(), None);
     for (used, error) in found {
-        let mut is_own = || own.get_or_insert_with(|| own_sockets(loaded)).has(used);
+        let mut is_own = || own.get_or_insert_with(|| own_sockets(loaded, access)).has(used);
         if !(is_in_use(&error) && is_own()) {
             findings.add(loaded, used, &error);
         }
@@ -106,9 +107,10 @@ impl OwnSockets {
 }
 
 /// Asks the daemon at the configured admin endpoint.
-fn own_sockets(loaded: &ConfigFile) -> OwnSockets {
-    let url = configured::admin(None, Some(loaded));
-    let Some(Ok(admin)) = url.map(|url| AdminClient::new(&url)) else { return OwnSockets::Unknown };
+fn own_sockets(loaded: &ConfigFile, access: &AccessArgs) -> OwnSockets {
+    let endpoint = configured::admin(None, access, Some(loaded)).ok().flatten();
+    let admin = endpoint.and_then(|endpoint| AdminClient::new(&endpoint).ok());
+    let Some(admin) = admin else { return OwnSockets::Unknown };
     match (admin.forecast(), admin.status()) {
         (Ok(forecast), Ok(status)) if reads_this_file(&forecast, loaded) => {
             let listeners = status.listeners.into_iter();

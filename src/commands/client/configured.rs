@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use api::path::DEFAULT_URL;
 use basics::address::Listen;
 
+use super::access::{AccessArgs, AccessArgsError, ClientAccess};
 use super::endpoint::SendEndpoint;
 use crate::config::{self, ConfigFile, LoadError};
 
@@ -43,23 +44,55 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Option<ConfigFile>, LoadError> {
     }
 }
 
-/// The URL of the named endpoint, else of the configured Unix socket if this user may connect to it,
-/// else of the configured address, else of the default; `None` if the configuration disables the
-/// endpoint.
-pub(crate) fn admin(named: Option<&str>, loaded: Option<&ConfigFile>) -> Option<String> {
-    let socket = loaded.and_then(|loaded| loaded.config.admin.socket.as_ref());
-    if let (None, Some(path)) = (named, socket)
+/// The admin endpoint of a daemon, and how a client gets access to it.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminEndpoint {
+    pub(super) url: String,
+    pub(super) access: ClientAccess,
+}
+
+impl AdminEndpoint {
+    /// An endpoint that a user names.
+    ///
+    /// # Errors
+    /// When a file of the options cannot be used.
+    pub(crate) fn named(url: &str, access: &AccessArgs) -> Result<Self, AccessArgsError> {
+        Ok(Self { url: url.to_owned(), access: ClientAccess::new(access, None)? })
+    }
+
+    /// The endpoint of a daemon with the built-in defaults.
+    ///
+    /// # Errors
+    /// As for [`AdminEndpoint::named`].
+    pub(crate) fn default(access: &AccessArgs) -> Result<Self, AccessArgsError> {
+        Self::named(DEFAULT_URL, access)
+    }
+}
+
+/// The named endpoint, else the configured Unix socket if this user may connect to it, else the
+/// configured address, else the default; `None` if the configuration disables the endpoint.
+///
+/// # Errors
+/// When a file of the options cannot be used.
+pub(crate) fn admin(
+    named: Option<&str>,
+    access: &AccessArgs,
+    loaded: Option<&ConfigFile>,
+) -> Result<Option<AdminEndpoint>, AccessArgsError> {
+    let (None, Some(loaded)) = (named, loaded) else {
+        return AdminEndpoint::named(named.unwrap_or(DEFAULT_URL), access).map(Some);
+    };
+    let config = &loaded.config.admin;
+    if let Some(path) = &config.socket
         && UnixStream::connect(&path.0).is_ok()
     {
-        return Some(format!("unix:{}", path.0.display()));
+        let url = format!("unix:{}", path.0.display());
+        return AdminEndpoint::named(&url, access).map(Some);
     }
-    match (named, loaded.map(|loaded| &loaded.config.admin.listen)) {
-        (Some(url), _) => Some(url.to_owned()),
-        (None, None) => Some(DEFAULT_URL.to_owned()),
-        (None, Some(Listen::At(addresses))) => {
-            let first = addresses.all().first()?;
-            Some(format!("http://{}", SendEndpoint::reachable(*first)))
-        }
-        (None, Some(Listen::None)) => None,
-    }
+    let Listen::At(addresses) = &config.listen else { return Ok(None) };
+    let Some(first) = addresses.all().first() else { return Ok(None) };
+    let restriction = config.access_config();
+    let scheme = if restriction.is_encrypted() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", SendEndpoint::reachable(*first));
+    Ok(Some(AdminEndpoint { url, access: ClientAccess::new(access, Some(&restriction))? }))
 }

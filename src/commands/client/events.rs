@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use thiserror::Error;
 
-use super::http::{AnswerError, OpenAnswer};
+use super::http::{self, AnswerError, OpenAnswer};
 use super::ledger::AdminClient;
 
 /// Maximum length of a line in bytes: far longer than the lines of a daemon.
@@ -72,15 +72,16 @@ impl<'a> EventStream<'a> {
             Ok(answer) => answer,
             Err(source) => return Err(EventsError::Unreachable { url, source }),
         };
-        let status = answer.status().as_u16();
+        let (status, advice) = (answer.status().as_u16(), http::advice(answer.status()));
         let reader = BufReader::new(answer);
         match status {
             200 => Ok(Self { url, reader }),
-            400 | 403 | 429 | 503 => {
+            400 | 401 | 403 | 429 | 503 => {
                 let mut words = Vec::new();
                 // An error in the middle of the text does not change that the daemon refuses.
                 let _rest = reader.take(WORDS_BYTES_MAX).read_to_end(&mut words);
-                let words = String::from_utf8_lossy(&words).trim().to_owned();
+                let words = String::from_utf8_lossy(&words);
+                let words = format!("{}{}", words.trim(), advice);
                 Err(EventsError::Refused { url, words })
             }
             status => Err(EventsError::Unknown { url, status }),

@@ -9,9 +9,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use basics::escape::escaped;
+use httpclient::reqwest::header::AUTHORIZATION;
 use httpclient::reqwest::{self, Client, Method, Response, StatusCode};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
+
+use super::access::ClientAccess;
 
 /// Time limit for an answer: a daemon whose cores are all busy answers late.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -30,11 +33,22 @@ pub(crate) enum AnswerError {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The server refuses, with its reason.
-    #[error("status {}{}", status.as_u16(), words(reason))]
+    #[error("status {}{}{}", status.as_u16(), words(reason), advice(*status))]
     Status { status: StatusCode, reason: String },
     /// The answer is too long for a daemon's.
     #[error("the answer is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
+}
+
+/// Where a server answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HttpPlace<'a> {
+    /// At the address in its `http://` URL.
+    Plain,
+    /// At the address in its `https://` URL.
+    Tls,
+    /// At a Unix socket.
+    Socket(&'a Path),
 }
 
 /// An HTTP client without a thread of its own.
@@ -48,13 +62,21 @@ impl HttpConnector {
     /// A client that connects with its first request, to a Unix `socket` if there is one.
     ///
     /// # Errors
-    /// When the system refuses the descriptors that a runtime needs.
-    pub(crate) fn new(socket: Option<&Path>) -> io::Result<Self> {
-        let mut client = httpclient::plain()?;
-        if let Some(socket) = socket {
+    /// When a certificate of the client cannot be used, or the system refuses the descriptors that a
+    /// runtime needs.
+    pub(crate) fn new(place: HttpPlace<'_>, access: &ClientAccess) -> io::Result<Self> {
+        let mut client = match place {
+            HttpPlace::Tls => {
+                httpclient::with_tls(access.trust.client_config().map_err(io::Error::other)?)
+            }
+            HttpPlace::Plain | HttpPlace::Socket(_) => httpclient::plain()?,
+        };
+        if let HttpPlace::Socket(socket) = place {
             client = client.unix_socket(socket);
         }
+        let headers = access.header().map(|value| (AUTHORIZATION, value));
         let client = client
+            .default_headers(headers.into_iter().collect())
             .connect_timeout(ANSWER_MAX)
             // The daemon closes idle connections, which would go unnoticed between requests.
             .pool_max_idle_per_host(0)
@@ -155,6 +177,14 @@ fn words(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
+/// What to do about a status.
+pub(super) fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "; use --token-file, or --user with --password-file",
+        _ => "",
+    }
+}
+
 /// The innermost cause: the layers above it only say that a request failed.
 fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
@@ -171,6 +201,10 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    fn connector() -> io::Result<HttpConnector> {
+        HttpConnector::new(HttpPlace::Plain, &ClientAccess::default())
+    }
 
     /// A server that answers each connection with the next of these texts; returns its URL.
     fn server(answers: Vec<String>) -> String {
@@ -201,14 +235,14 @@ mod tests {
             (String::new(), "connection closed before message completed"),
             (format!("HTTP/1.1 200 OK\r\n\r\n{long}"), "the answer is longer than"),
         ] {
-            let answer = HttpConnector::new(None).unwrap().get(&server(vec![answer]));
+            let answer = connector().unwrap().get(&server(vec![answer]));
             let text = match answer {
                 Ok(body) => String::from_utf8(body).unwrap(),
                 Err(error) => error.to_string(),
             };
             assert!(text.starts_with(expected), "{text}");
         }
-        let error = HttpConnector::new(None).unwrap().get("http://127.0.0.1:1/").unwrap_err();
+        let error = connector().unwrap().get("http://127.0.0.1:1/").unwrap_err();
         assert!(error.to_string().starts_with("Connection refused"), "{error}");
     }
 
@@ -216,14 +250,14 @@ mod tests {
     fn each_request_has_its_own_connection() {
         let answer = |body| format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{body}");
         let url = server(vec![answer("a"), answer("b")]);
-        let http = HttpConnector::new(None).unwrap();
+        let http = connector().unwrap();
         assert_eq!([http.get(&url).unwrap(), http.get(&url).unwrap()], [b"a", b"b"]);
     }
 
     #[test]
     fn an_open_answer_is_read_as_it_arrives() {
         let url = server(vec!["HTTP/1.1 200 OK\r\n\r\nab\ncd".to_owned()]);
-        let http = HttpConnector::new(None).unwrap();
+        let http = connector().unwrap();
         let mut reader = BufReader::with_capacity(2, http.open(&url).unwrap());
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();

@@ -13,16 +13,22 @@ use httpclient::reqwest::Method;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::http::{AnswerError, HttpConnector};
+use super::access::AccessArgsError;
+use super::configured::AdminEndpoint;
+use super::http::{AnswerError, HttpConnector, HttpPlace};
 
 /// Why the admin endpoint gives no reply.
 #[derive(Debug, Error)]
 pub(crate) enum LedgerError {
     /// The URL is invalid.
     #[error(
-        "`{0}` is not the address of an admin endpoint: use http://HOST:PORT, without TLS, or unix:PATH"
+        "`{0}` is not the address of an admin endpoint: use http://HOST:PORT, https://HOST:PORT or \
+         unix:PATH"
     )]
     Url(String),
+    /// The options for access cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessArgsError),
     /// The request failed.
     #[error("cannot get status from {url}: {source}; start a daemon with `tallyd run`")]
     Request {
@@ -57,28 +63,38 @@ pub(crate) struct AdminClient {
     url: String,
     /// What the paths of requests follow.
     base: String,
+    /// Whether the daemon knows who the client is, so that it accepts changes.
+    may_change: bool,
 }
 
 impl AdminClient {
-    /// A client of `http://host:port`, just `host:port`, or `unix:/path`.
+    /// A client of `http://host:port`, `https://host:port`, just `host:port`, or `unix:/path`.
     ///
     /// # Errors
-    /// When the URL is invalid.
-    pub(crate) fn new(url: &str) -> Result<Self, LedgerError> {
+    /// When the URL is invalid, or a certificate of the client cannot be used.
+    pub(crate) fn new(endpoint: &AdminEndpoint) -> Result<Self, LedgerError> {
+        let AdminEndpoint { url, access } = endpoint;
         if let Some(path) = url.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if !path.starts_with('/') {
                 return Err(LedgerError::Url(url.to_owned()));
             }
-            let http = HttpConnector::new(Some(Path::new(path)))?;
-            return Ok(Self { http, url: format!("unix:{path}"), base: "http://localhost".into() });
+            let http = HttpConnector::new(HttpPlace::Socket(Path::new(path)), access)?;
+            let (url, base) = (format!("unix:{path}"), "http://localhost".to_owned());
+            return Ok(Self { http, url, base, may_change: true });
         }
-        let place = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+        let (scheme, place) = match url.strip_prefix("https://") {
+            Some(rest) => (HttpPlace::Tls, rest),
+            None => (HttpPlace::Plain, url.strip_prefix("http://").unwrap_or(url)),
+        };
+        let place = place.trim_end_matches('/');
         if place.is_empty() || place.contains("://") {
-            return Err(LedgerError::Url(url.to_owned()));
+            return Err(LedgerError::Url(url.clone()));
         }
-        let url = format!("http://{place}");
-        Ok(Self { http: HttpConnector::new(None)?, base: url.clone(), url })
+        let http = HttpConnector::new(scheme, access)?;
+        let prefix = if matches!(scheme, HttpPlace::Tls) { "https" } else { "http" };
+        let url = format!("{prefix}://{place}");
+        Ok(Self { http, base: url.clone(), url, may_change: access.has_identity() })
     }
 
     /// The URL.
@@ -112,9 +128,10 @@ impl AdminClient {
         self.get(AdminPath::Rejected.as_str()).map(|list: RejectedList| list.rejected)
     }
 
-    /// Whether the daemon is reached through its Unix socket, where it accepts changes.
+    /// Whether the daemon can know who the client is, so that it may accept changes: through its Unix
+    /// socket, or with credentials.
     pub(crate) fn may_change(&self) -> bool {
-        self.url.starts_with("unix:")
+        self.may_change
     }
 
     /// Reloads the daemon's configuration. Waits for the outcome.
@@ -173,17 +190,24 @@ impl AdminClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::client::access::AccessArgs;
+
+    fn client(url: &str) -> Result<AdminClient, LedgerError> {
+        AdminClient::new(&AdminEndpoint::named(url, &AccessArgs::default())?)
+    }
 
     #[test]
     fn the_endpoint_is_a_url_or_an_address() {
         for url in ["http://127.0.0.1:9495", "http://127.0.0.1:9495/", "127.0.0.1:9495"] {
-            assert_eq!(AdminClient::new(url).unwrap().url(), "http://127.0.0.1:9495");
+            assert_eq!(client(url).unwrap().url(), "http://127.0.0.1:9495");
         }
+        assert_eq!(client("https://a.example:1/").unwrap().url(), "https://a.example:1");
         for url in ["unix:/run/tallyd/admin.sock", "unix:///run/tallyd/admin.sock"] {
-            assert_eq!(AdminClient::new(url).unwrap().url(), "unix:/run/tallyd/admin.sock");
+            let client = client(url).unwrap();
+            assert!(client.url() == "unix:/run/tallyd/admin.sock" && client.may_change());
         }
-        for wrong in ["", "https://127.0.0.1:9495", "udp://127.0.0.1:5090", "unix:run/x"] {
-            assert!(AdminClient::new(wrong).is_err(), "{wrong}");
+        for wrong in ["", "https://", "udp://127.0.0.1:5090", "unix:run/x"] {
+            assert!(client(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Shared code of the commands that speak to a daemon: where it listens, how to connect, and what its
 //! admin endpoint reports.
 
+pub mod access;
 pub mod configured;
 pub(crate) mod connect;
 pub mod endpoint;
@@ -13,4 +14,5 @@ pub(crate) mod protocol;
 pub(crate) mod scope;
 pub(crate) mod shown;
 pub(crate) mod terminal;
+mod trust;
 pub(crate) mod watched;

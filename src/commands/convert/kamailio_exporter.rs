@@ -124,10 +124,7 @@ fn callr(flags: &mut Flags, plan: &mut Plan) {
     }
     open_page(plan);
     for (flag, words) in [
-        (
-            "web.config.file",
-            "the page has no TLS and no password; keep it on loopback with a proxy in front of it",
-        ),
+        ("web.config.file", "name the same file in `forwarders.prometheus.web_config_file`"),
         ("web.systemd-socket", "the page binds its own address"),
     ] {
         if flags.has(flag) {

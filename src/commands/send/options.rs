@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::SendRate;
@@ -55,6 +56,9 @@ pub struct SendArgs {
     /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", requires = "verify", help_heading = "Verifying")]
     pub admin: Option<String>,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 impl SendArgs {

@@ -2,8 +2,9 @@
 
 use super::error::SendCommandError;
 use super::options::SendArgs;
-use crate::commands::client::configured;
+use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
+use crate::commands::client::ledger::LedgerError;
 use crate::config::ConfigFile;
 use engine::listener::Protocol;
 use engine::protocol::MessageLimits;
@@ -12,8 +13,8 @@ use engine::protocol::MessageLimits;
 pub(super) struct SendTarget {
     pub(super) endpoint: SendEndpoint,
     pub(super) limits: MessageLimits,
-    /// The URL of the admin endpoint; empty if it is disabled.
-    pub(super) admin: String,
+    /// The admin endpoint; `None` if it is disabled.
+    pub(super) admin: Option<AdminEndpoint>,
 }
 
 /// Finds the listener by the options and the configuration.
@@ -25,9 +26,12 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
         (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
         (None, None) => SendEndpoint::default(),
     };
-    let admin = match configured::admin(args.admin.as_deref(), loaded.as_ref()) {
-        None if args.verify => return Err(SendCommandError::NoAdmin),
-        admin => admin.unwrap_or_default(),
+    let admin = match args.verify {
+        true => {
+            let admin = configured::admin(args.admin.as_deref(), &args.access, loaded.as_ref());
+            Some(admin.map_err(LedgerError::from)?.ok_or(SendCommandError::NoAdmin)?)
+        }
+        false => None,
     };
     let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
     Ok(SendTarget { endpoint, limits, admin })

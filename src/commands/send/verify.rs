@@ -48,7 +48,7 @@ impl Verification {
     /// # Errors
     /// When the daemon does not answer, or the listener speaks another protocol.
     pub(super) fn start(to: &SendTarget, protocol: Protocol) -> Result<Self, SendCommandError> {
-        let admin = AdminClient::new(&to.admin)?;
+        let admin = AdminClient::new(to.admin.as_ref().ok_or(SendCommandError::NoAdmin)?)?;
         let before = admin.status()?;
         let watched =
             WatchedDaemon::new(admin, before, &to.endpoint, protocol).map_err(|spoken| {

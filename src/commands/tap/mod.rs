@@ -15,9 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::error::TapError;
 use self::options::TapArgs;
 use self::session::Session;
-use crate::commands::client::configured;
+use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::events::EventStream;
-use crate::commands::client::ledger::AdminClient;
+use crate::commands::client::ledger::{AdminClient, LedgerError};
 use engine::listener::tap::filter::TapQuery;
 use engine::series_filter::SeriesFilter;
 
@@ -75,13 +75,14 @@ fn run(args: &TapArgs) -> Result<bool, TapError> {
     Err(TapError::Closed(admin.url().to_owned()))
 }
 
-/// The URL of the daemon.
-fn find(args: &TapArgs) -> Result<String, TapError> {
-    if let Some(url) = &args.admin {
-        return Ok(url.clone());
-    }
-    let loaded = configured::load(&args.config).map_err(TapError::Config)?;
-    configured::admin(None, loaded.as_ref()).ok_or(TapError::NoAdmin)
+/// The endpoint of the daemon.
+fn find(args: &TapArgs) -> Result<AdminEndpoint, TapError> {
+    let loaded = match &args.admin {
+        Some(_) => None,
+        None => configured::load(&args.config).map_err(TapError::Config)?,
+    };
+    let endpoint = configured::admin(args.admin.as_deref(), &args.access, loaded.as_ref());
+    endpoint.map_err(LedgerError::from)?.ok_or(TapError::NoAdmin)
 }
 
 /// Ends the process with the first SIGINT or SIGTERM, or when the time is over: between two lines, or

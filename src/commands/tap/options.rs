@@ -4,6 +4,7 @@ use api::tap::parameter;
 use basics::units::Span;
 use clap::{Args, ValueEnum};
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 
 /// `tallyd tap`.
@@ -73,6 +74,9 @@ pub struct TapArgs {
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Which daemon")]
     pub config: ConfigArgs,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 /// How events are shown.

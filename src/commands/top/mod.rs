@@ -14,7 +14,7 @@ use self::options::TopArgs;
 use self::poller::TopPoller;
 use self::views::View;
 use crate::commands::client::configured;
-use crate::commands::client::ledger::AdminClient;
+use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::commands::client::terminal::has_colours;
 
 mod canvas;
@@ -54,8 +54,9 @@ fn run(args: &TopArgs) -> Result<(), TopError> {
         Some(_) => None,
         None => configured::load(&args.config)?,
     };
-    let url = configured::admin(args.admin.as_deref(), loaded.as_ref()).ok_or(TopError::NoAdmin)?;
-    let poller = TopPoller::new(AdminClient::new(&url)?);
+    let endpoint = configured::admin(args.admin.as_deref(), &args.access, loaded.as_ref());
+    let endpoint = endpoint.map_err(LedgerError::from)?.ok_or(TopError::NoAdmin)?;
+    let poller = TopPoller::new(AdminClient::new(&endpoint)?);
     let model = Model::new(poller.url(), args.view.unwrap_or(View::Metrics), args.filter.clone());
     if args.once || !is_for_people() {
         return text::run(args, &poller, model);

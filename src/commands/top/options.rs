@@ -6,6 +6,7 @@ use basics::units::Span;
 use clap::Args;
 
 use super::views::View;
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 
 /// Shortest pause between two polls: a rate over less would be noise.
@@ -39,6 +40,9 @@ pub struct TopArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub limit: u16,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 fn interval(text: &str) -> Result<Span, String> {

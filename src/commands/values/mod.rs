@@ -63,7 +63,7 @@ pub fn command(args: &ValuesArgs) -> ExitCode {
 
 fn run(args: &ValuesArgs) -> Result<(), ValuesError> {
     check(args).map_err(ValuesError::Usage)?;
-    let admin = admin_of(args.admin.as_deref(), &args.config)?;
+    let admin = admin_of(args.admin.as_deref(), &args.access, &args.config)?;
     if args.delete {
         return delete(args, &admin);
     }
@@ -91,8 +91,9 @@ fn run(args: &ValuesArgs) -> Result<(), ValuesError> {
 /// Removes the selected series.
 fn delete(args: &ValuesArgs, admin: &AdminClient) -> Result<(), ValuesError> {
     if !admin.may_change() {
-        let words = "series are removed only through the daemon's Unix socket: set `admin: {socket}` \
-                     in its configuration, and use --admin unix:PATH";
+        let words = "series are removed only through the daemon's Unix socket or with authentication: \
+                     set `admin: {socket}` in its configuration, and use --admin unix:PATH; or use \
+                     --token-file, or --user with --password-file";
         return Err(ValuesError::NoSocket(words));
     }
     // The removal waits for the end of the open window.

@@ -3,6 +3,7 @@
 use api::series::{LIMIT_DEFAULT, parameter};
 use clap::Args;
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 
 /// `tallyd values`.
@@ -29,7 +30,7 @@ pub struct ValuesArgs {
     #[arg(short, long)]
     pub watch: bool,
     /// Remove the series of GLOB from the daemon at the end of the open window, and print their number.
-    /// Needs its `admin.socket`
+    /// Needs its `admin.socket`, or authentication
     #[arg(long, conflicts_with_all = ["watch", "json", "sort", "limit"], requires = "name")]
     pub delete: bool,
     /// Print one JSON object per line and series, as in the API
@@ -43,6 +44,9 @@ pub struct ValuesArgs {
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Which daemon")]
     pub config: ConfigArgs,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 impl ValuesArgs {

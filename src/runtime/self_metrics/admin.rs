@@ -33,6 +33,16 @@ impl SelfMetricFamilies {
             "Requests to the admin endpoint under a foreign host name or by another site",
             [([], counts.refused_requests)],
         );
+        self.counter(
+            "tallyd_admin_requests_denied_total",
+            "Requests to the admin endpoint without valid credentials, or beyond a bound on them",
+            counts.denied_requests.map(|(reason, count)| ([(REASON, reason.to_owned())], count)),
+        );
+        self.counter(
+            "tallyd_admin_handshakes_failed_total",
+            "Failed TLS handshakes with the admin endpoint",
+            counts.failed_handshakes.map(|(reason, count)| ([(REASON, reason.to_owned())], count)),
+        );
     }
 
     pub(super) fn values(&mut self, status: &ValuesStatus) {

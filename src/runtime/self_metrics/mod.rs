@@ -439,6 +439,13 @@ impl SelfMetricFamilies {
             forwarders.iter().filter_map(|(name, now)| Some((forwarder(name), now.accept_errors?))),
         );
         self.counter(
+            "tallyd_page_access_refused_total",
+            "Requests for the page without valid credentials, and failed TLS handshakes",
+            forwarders
+                .iter()
+                .filter_map(|(name, now)| Some((forwarder(name), now.refused_access?))),
+        );
+        self.counter(
             "tallyd_page_fetches_failed_total",
             "Pages of other programs that could not be fetched or parsed for merge or relay",
             forwarders

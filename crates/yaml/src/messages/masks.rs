@@ -9,7 +9,9 @@ use std::ops::Range;
 use crate::read::position::{SourceSpan, content_indent};
 use crate::read::tree::{self, YamlNode};
 use crate::values::interpolate::is_bare_reference;
-use crate::values::secrets::{credentials, looks_like_a_secret_line, secret_words};
+use crate::values::secrets::{
+    credentials, is_password_section, looks_like_a_secret_line, secret_words,
+};
 
 /// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
 /// count from 1.
@@ -56,7 +58,10 @@ fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<
 /// or the whole line if it may continue a secret of an earlier line.
 fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let (above, line) = (&lines[..index], lines[index]);
-    let start = if is_below_a_secret(above, content_indent(line)) || is_after_a_secret(above) {
+    let indent = content_indent(line);
+    let is_secret = is_below(above, indent, |line| secret_words(line).next().is_some())
+        || is_below(above, indent, begins_password_section);
+    let start = if is_secret || is_after_a_secret(above) {
         line.len() - line.trim_start().len()
     } else {
         let after_name = secret_words(line).next().and_then(|(_, end)| {
@@ -68,13 +73,18 @@ fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     Some(line[..start].chars().count() + 1..line.chars().count() + 1)
 }
 
-/// Returns whether a line with this indentation belongs to the section of a secret.
-fn is_below_a_secret(above: &[&str], mut indent: usize) -> bool {
+/// Returns whether a line with this indentation belongs to a section whose first line `is_secret`.
+fn is_below(above: &[&str], mut indent: usize, is_secret: impl Fn(&str) -> bool) -> bool {
     above.iter().rev().filter(|line| !line.trim().is_empty()).any(|line| {
         let is_around = content_indent(line) < indent;
         indent = indent.min(content_indent(line));
-        is_around && secret_words(line).next().is_some()
+        is_around && is_secret(line)
     })
+}
+
+fn begins_password_section(line: &str) -> bool {
+    let key = line.trim_start_matches([' ', '\t', '-']).split(':').next().unwrap_or_default();
+    is_password_section(key.trim_matches(['"', '\'', ' ']))
 }
 
 /// Returns whether the last secret in the lines `above` may continue, because its quotes or
@@ -104,6 +114,20 @@ mod tests {
             (1..).zip(line.chars()).map(shown).collect()
         };
         (1..).zip(&lines).map(masked).collect()
+    }
+
+    #[test]
+    fn passwords_of_users_are_masked_and_lists_of_users_are_not() {
+        let users = "users:\n  alice: abc\n  bob: |\n    ab\n";
+        let masks = ["users:", "  alice: ###", "  bob: |", "    ##", ""];
+        assert_eq!(masked(users), masks);
+        assert_eq!(masked("users: [abc]\n")[0], "users: [abc]");
+        assert_eq!(
+            masked("cert: |\n  -----BEGIN PRIVATE KEY-----\n")[1].trim_matches([' ', '#']),
+            ""
+        );
+        let invalid = masked("basic_auth_users:\n  alice: abc\n]\n");
+        assert_eq!(invalid[1], "  ##########");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Source {
     text: String,
     /// The section whose values are not expanded.
     literal_section: Option<&'static str>,
+    /// Whether no value is expanded.
+    is_all_literal: bool,
 }
 
 impl Source {
@@ -34,7 +36,13 @@ impl Source {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Self { name: name.into(), text, literal_section: None }
+        Self { name: name.into(), text, literal_section: None, is_all_literal: false }
+    }
+
+    /// Keeps every `${…}` in the file as it is, for the format of another program.
+    #[must_use]
+    pub fn all_literal(self) -> Self {
+        Self { is_all_literal: true, ..self }
     }
 
     /// Keeps every `${…}` in the values of this top-level key as it is, for a section in which it has
@@ -46,7 +54,7 @@ impl Source {
 
     /// Whether `${…}` in the values of this top-level key stays as it is.
     pub(crate) fn is_literal(&self, key: &str) -> bool {
-        self.literal_section == Some(key)
+        self.is_all_literal || self.literal_section == Some(key)
     }
 
     /// Creates a source from the content of a file.

@@ -9,7 +9,7 @@ use serde_yaml::{Location, Spanned};
 use crate::read::parsed::{self, ParsedContent, ParsedNode, bytes, span};
 use crate::read::position::SourceSpan;
 use crate::read::scalar::YamlScalar;
-use crate::values::secrets::is_secret_key;
+use crate::values::secrets::{is_password_section, is_secret_key};
 
 /// A key or a value.
 ///
@@ -136,7 +136,10 @@ impl TreeBuilder<'_> {
     ) -> SectionEntry {
         let context = NodeContext {
             key: Some(span(self.text, key.defined)),
-            is_secret: context.is_secret || is_secret_key(&key.value),
+            is_secret: context.is_secret
+                || is_secret_key(&key.value)
+                || (is_password_section(&key.value)
+                    && matches!(value.value, ParsedContent::Section(_))),
             used_at: key.referenced,
         };
         // A key counts as quoted: `~` and `true` are names.

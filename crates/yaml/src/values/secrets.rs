@@ -19,6 +19,10 @@ const SECRET_PROPERTIES: [&str; 12] = [
 ];
 /// A section of which every value may be a secret: HTTP headers.
 const SECRET_SECTION: &str = "headers";
+/// Sections with the passwords of users, or their hashes. A list of this name has names.
+const PASSWORD_SECTIONS: [&str; 2] = ["users", "basic_auth_users"];
+/// The mark of a private key in PEM.
+const PEM_KEY: &str = "PRIVATE KEY-----";
 /// Maximum number of typing mistakes in such an ending: the line of an unknown key is shown, and
 /// its value may have been meant as a secret.
 const MISTAKES_MAX: usize = 2;
@@ -37,10 +41,16 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
         })
 }
 
+/// Returns whether each value of a section of this name is a secret.
+pub(crate) fn is_password_section(key: &str) -> bool {
+    PASSWORD_SECTIONS.contains(&key)
+}
+
 /// Returns whether a value looks like `apikey:0123`, without the space, or `apikey 0123`, without
-/// the colon.
+/// the colon, or contains a private key.
 pub(crate) fn looks_like_a_secret_line(text: &str) -> bool {
     credentials(text).is_some()
+        || text.contains(PEM_KEY)
         || secret_words(text).any(|(start, end)| {
             let after = text[end..].trim_start_matches(['"', '\'', ' ', '\t']);
             after.starts_with([':', '=']) || (text[..start].trim().is_empty() && !after.is_empty())

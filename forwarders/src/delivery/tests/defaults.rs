@@ -37,6 +37,7 @@ async fn a_forwarder_has_no_sockets_totals_or_special_needs_unless_it_says_so() 
     let counts = [
         forwarder.refused_connections(),
         forwarder.accept_errors(),
+        forwarder.refused_access(),
         forwarder.failed_fetches(),
         forwarder.held_totals(),
         forwarder.reduced_histograms(),

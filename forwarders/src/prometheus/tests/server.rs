@@ -17,7 +17,7 @@ use crate::prometheus::PrometheusConfig;
 use crate::prometheus::page::{Page, PageFormat};
 use crate::prometheus::server::{PageService, Site, limits};
 use basics::units::{ByteSize, Span};
-use httpserver::HttpServer;
+use httpserver::{Access, HttpServer};
 
 struct Serving {
     address: std::net::SocketAddr,
@@ -31,7 +31,8 @@ async fn start(config: &PrometheusConfig, page: Page) -> Serving {
     let address = socket.local_addresses().next().unwrap();
     let site = Arc::new(Site::new("/metrics"));
     site.current.replace(page);
-    let server = HttpServer::new("page".to_owned(), limits(config), "hosts", &config.hosts);
+    let access = Arc::new(Access::open());
+    let server = HttpServer::new("page".to_owned(), limits(config), "hosts", &config.hosts, access);
     let (running, service) = (server.clone(), PageService(Arc::clone(&site)));
     tokio::spawn(async move { running.serve(socket, service).await });
     Serving { address, server, site }

@@ -30,10 +30,7 @@ pub(super) fn forwarder(
         plan.forwarders.push(("prometheus", page));
     }
     for (flag, words) in [
-        (
-            "web.config.file",
-            "the page has no TLS and no password; keep it on loopback with a proxy in front of it",
-        ),
+        ("web.config.file", "name the same file in `forwarders.prometheus.web_config_file`"),
         ("web.systemd-socket", "the page binds its own address"),
     ] {
         if flags.has(flag) {

@@ -72,19 +72,19 @@ fn prometheus(
         "counters are totals with the suffix `_total`, timers are summaries, and there is no label `metric_type`",
     );
     output.take("metric_version");
-    let auth =
-        "the page has no TLS and no password; keep it on loopback with a proxy in front of it";
+    let (users, tls) = ("set `users` of the page, with a bcrypt hash", "set `tls` of the page");
+    let web = "set `web_config_file` of the page, which has this setting";
     output.without_equivalent(
         &[
-            ("basic_username", auth),
-            ("basic_password", auth),
-            ("ip_range", auth),
-            ("tls_cert", auth),
-            ("tls_key", auth),
-            ("tls_allowed_cacerts", auth),
-            ("tls_allowed_dns_names", auth),
-            ("tls_key_pwd", auth),
-            ("tls_min_version", auth),
+            ("basic_username", users),
+            ("basic_password", users),
+            ("ip_range", "use a firewall, or set `users` of the page"),
+            ("tls_cert", tls),
+            ("tls_key", tls),
+            ("tls_allowed_cacerts", tls),
+            ("tls_allowed_dns_names", web),
+            ("tls_key_pwd", "decrypt the key, and set `tls` of the page"),
+            ("tls_min_version", web),
             ("http_headers", "the page has no headers of its own"),
             (
                 "collectors_exclude",

@@ -1,0 +1,26 @@
+//! Who may use a server: users with passwords, bearer tokens and client certificates.
+//!
+//! [`AccessConfig`] is what a section of the configuration says, [`Access`] the same with the content of
+//! its files, and [`AccessGate`] decides about requests. An [`Access`] never changes: a reload, or a
+//! changed file, replaces it as a whole, so that a request sees one version.
+
+mod authorization;
+mod config;
+mod error;
+mod files;
+mod gate;
+mod loaded;
+mod own_certificate;
+mod password_hash;
+mod passwords;
+mod rate_limit;
+mod token;
+mod web_config;
+
+pub use self::config::{AccessConfig, AccessLimits};
+pub use self::error::AccessError;
+pub use self::gate::Identity;
+pub(crate) use self::gate::{AccessGate, Denial};
+pub use self::loaded::{Access, AccessVersion};
+pub use self::password_hash::{PasswordHash, UserName};
+pub use self::token::AccessToken;

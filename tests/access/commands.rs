@@ -1,0 +1,132 @@
+//! The commands with each way to authenticate.
+
+use std::process::{Command, Output};
+
+use common::{Daemon, tallyd};
+
+use super::{MUTUAL_TLS, PASSWORD, TLS, TOKEN, TOKENS, USERS, folder, start};
+
+fn text(output: &Output) -> String {
+    [output.stdout.as_slice(), &output.stderr].concat().escape_ascii().to_string()
+}
+
+/// A command that asks a daemon at its address for something.
+fn ask(daemon: &Daemon, scheme: &str, args: &[&str]) -> Command {
+    let mut command = tallyd();
+    command.args(["values", "--json", "--admin", &format!("{scheme}://{}", daemon.admin)]);
+    command.args(args).env_remove("TALLYD_TOKEN").env_remove("TALLYD_PASSWORD");
+    command
+}
+
+#[test]
+fn options_and_variables_authenticate_a_command() {
+    let daemon = start(folder(), &format!("{USERS}\n{TOKENS}"));
+    let file = |name: &str, text: &str| {
+        std::fs::write(daemon.path(name), text).unwrap();
+        daemon.path(name).to_str().unwrap().to_owned()
+    };
+    let (token, password) =
+        (file("token", &format!("{TOKEN}\n")), file("password", &format!("{PASSWORD}\n")));
+    let wrong = file("wrong", "0123456789abcdef0123");
+    let is_good = |command: &mut Command| {
+        let output = command.output().unwrap();
+        (output.status.success(), text(&output))
+    };
+    let ask = |args: &[&str]| ask(&daemon, "http", args);
+    for good in [
+        ask(&["--token-file", &token]),
+        ask(&["--token", TOKEN]),
+        ask(&["--user", "alice", "--password-file", &password]),
+        {
+            let mut command = ask(&["--user", "alice"]);
+            command.env("TALLYD_PASSWORD", PASSWORD);
+            command
+        },
+        {
+            let mut command = ask(&[]);
+            command.env("TALLYD_TOKEN", TOKEN);
+            command
+        },
+    ] {
+        let mut good = good;
+        assert!(is_good(&mut good).0, "{good:?}");
+    }
+    for (args, words) in [
+        (vec![], "status 401"),
+        (vec!["--token-file", &wrong], "use --token-file, or --user with --password-file"),
+        (vec!["--user", "alice", "--password-file", &token], "status 401"),
+        (vec!["--user", "alice"], "TALLYD_PASSWORD"),
+        (vec!["--token-file", "/no/token"], "/no/token"),
+    ] {
+        let (is_good, text) = is_good(&mut ask(&args));
+        assert!(!is_good && text.contains(words), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
+    let daemon = start(folder(), &format!("{TLS}\n{TOKENS}"));
+    let config = daemon.path("tallyd.yaml");
+    // Port 0 in the file is no address to connect to.
+    let text_of_file = std::fs::read_to_string(&config).unwrap();
+    let other = daemon.path("other.yaml");
+    let fixed = text_of_file.replace("127.0.0.1:0", &daemon.admin.to_string());
+    std::fs::write(&other, fixed.replace("socket: ", "#socket: ")).unwrap();
+    let other = other.to_str().unwrap();
+    let run = |args: &[&str]| {
+        let output = tallyd().args(args).output().unwrap();
+        (output.status.success(), text(&output))
+    };
+    let address = daemon.udp.to_string();
+    for args in [
+        vec!["values", "--json", "--config", other],
+        vec!["top", "--once", "--config", other],
+        vec!["tap", "--count", "1", "--for", "1ms", "--config", other],
+        vec!["send", "a", "counter", "--verify", "--to", &address, "--config", other],
+        vec!["values", "*", "--delete", "--config", other],
+        vec!["reload", "--config", other],
+    ] {
+        let (is_good, text) = run(&args);
+        // No sample came within a millisecond, but the daemon was asked.
+        let is_good = is_good || (args[0] == "tap" && !text.contains("401"));
+        assert!(is_good, "{args:?}: {text}");
+    }
+    let ca = daemon.path("ca.crt").to_str().unwrap().to_owned();
+    let url = format!("https://{}", daemon.admin);
+    let named = ["values", "--json", "--admin", &url, "--ca-file", &ca];
+    assert!(run(&[&named[..], &["--token", TOKEN]].concat()).0);
+    let (is_good, text) = run(&[&named[..4], &["--token", TOKEN]].concat());
+    assert!(!is_good && text.contains("UnknownIssuer"), "{text}");
+    // The token of a configuration is for its own daemon only.
+    let (is_good, text) = run(&[&named[..], &["--config", other]].concat());
+    assert!(!is_good && text.contains("401"), "{text}");
+}
+
+#[test]
+fn a_client_certificate_authenticates_a_command() {
+    let daemon = start(folder(), MUTUAL_TLS);
+    let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
+    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let good = ask(&daemon, "https", &["--ca-file", &ca, "--cert", &cert, "--key", &key]).output();
+    assert!(good.as_ref().unwrap().status.success(), "{}", text(&good.unwrap()));
+    let without = ask(&daemon, "https", &["--ca-file", &ca]).output().unwrap();
+    assert!(!without.status.success());
+    let swapped =
+        ask(&daemon, "https", &["--ca-file", &ca, "--cert", &key, "--key", &cert]).output();
+    assert!(text(&swapped.unwrap()).contains("--cert"));
+}
+
+#[test]
+fn a_command_without_access_names_the_options() {
+    let daemon = start(folder(), USERS);
+    let admin = format!("http://{}", daemon.admin);
+    for args in [
+        vec!["top", "--once", "--admin", &admin],
+        vec!["tap", "--count", "1", "--admin", &admin],
+        vec!["values", "--admin", &admin],
+    ] {
+        let output = tallyd().args(&args).output().unwrap();
+        let text = text(&output);
+        assert!(!output.status.success() && text.contains("--token-file"), "{args:?}: {text}");
+    }
+}
