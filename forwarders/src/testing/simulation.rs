@@ -40,9 +40,13 @@ pub fn waiting_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
     found
 }
 
-/// The names of the files that [`waiting`] leaves out, because their windows are settled.
+/// The names of the files that [`waiting`] leaves out because their windows are settled, and would not
+/// leave out after a power failure that loses everything that is not synced.
 #[must_use]
-pub fn settled_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
-    let settled = disk.peek(&root.join("settled")).unwrap_or_default();
-    crate::spool::settled_inodes(&settled).into_iter().map(|(name, _)| name).collect()
+pub fn settled_names_at_risk(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
+    let path = root.join("settled");
+    let safe = crate::spool::settled_inodes(&disk.safe(&path));
+    let settled = crate::spool::settled_inodes(&disk.peek(&path).unwrap_or_default());
+    let at_risk = settled.into_iter().filter(|file| !safe.contains(file));
+    at_risk.map(|(name, _)| name).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use basics::units::{ByteSize, Span};
 use forwarders::config::{
@@ -10,6 +11,7 @@ use forwarders::config::{
 };
 use forwarders::spool::{FileName, folder_of};
 use forwarders::stats::{Counts, ForwarderStats};
+use model::{IdleLimits, MetricKind};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -25,6 +27,8 @@ pub(crate) struct Traits {
     pub(crate) has_spool: bool,
     pub(crate) keeps_last_write: bool,
     pub(crate) wants_idle: bool,
+    /// The idle series that have points.
+    pub(crate) idle: IdleLimits,
     pub(crate) has_attempt_limit: bool,
     /// Whether payloads are in another order than points.
     pub(crate) is_reversed: bool,
@@ -99,6 +103,7 @@ impl DestinationState {
             has_spool: random.random_bool(0.8),
             keeps_last_write: random.random_bool(0.4),
             wants_idle: random.random_bool(0.2),
+            idle: idle(random),
             has_attempt_limit: random.random_bool(0.5),
             is_reversed: random.random_bool(0.2),
             points_a_payload: random.random_range(1..=3),
@@ -157,6 +162,16 @@ impl DestinationState {
         let spool = &self.delivery.spool;
         (u64::from(spool.max_files.get()), spool.max_bytes.get())
     }
+}
+
+fn idle(random: &mut StdRng) -> IdleLimits {
+    [MetricKind::Counter, MetricKind::Timer].into_iter().fold(
+        IdleLimits::default(),
+        |limits, kind| {
+            let limit = Duration::from_secs(random.random_range(1..=100));
+            if random.random_bool(0.2) { limits.with(kind, limit) } else { limits }
+        },
+    )
 }
 
 /// Chooses the settings that a reload may change.

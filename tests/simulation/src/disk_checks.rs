@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use forwarders::spool::FileName;
 use forwarders::stats::{Counts, reason};
-use forwarders::testing::simulation::{WaitingWindow, settled_names, waiting, waiting_names};
+use forwarders::testing::simulation::{
+    WaitingWindow, settled_names_at_risk, waiting, waiting_names,
+};
 use model::Snapshot;
 
 use crate::fate::{WINDOW_POINTS, refused_points};
@@ -118,8 +120,8 @@ impl World {
             // other one.
             let more = if is_stopping { 2 } else { 1 };
             let is_bounded = files <= run.files_max + more && bytes <= run.bytes_max + 1_000;
-            // Settled windows whose file is still there do not count.
-            let is_excused = state.had_trouble || state.disk.had_slow_removal;
+            // Settled windows whose file is being removed count.
+            let is_excused = state.had_recent_trouble() || state.had_recent_slowness();
             state.check(is_bounded || is_excused, || {
                 format!("d{destination}: {files} files with {bytes} bytes, limits {run:?}")
             });
@@ -145,11 +147,7 @@ impl World {
         let (names, synced) = (self.disk.names(&folder), self.disk.synced_names(&folder));
         let removed = synced.into_iter().filter(|name| !names.contains(name));
         let mut removed: Vec<FileName> = removed.filter_map(|name| name.parse().ok()).collect();
-        let is_recorded = self.disk.synced_names(&root).contains(&"settled".to_owned())
-            && self.disk.is_synced(&root.join("settled"));
-        if !is_recorded {
-            removed.extend(settled_names(&self.disk, &root));
-        }
+        removed.extend(settled_names_at_risk(&self.disk, &root));
         Unsynced { written, removed }
     }
 

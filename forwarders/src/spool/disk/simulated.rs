@@ -186,6 +186,20 @@ impl SimulatedDisk {
         inode.is_none_or(|inode| state.files[&inode].synced == state.files[&inode].data.len())
     }
 
+    /// The bytes at the beginning of a file that it has after any power failure: of the file that has
+    /// the name now, and of the one that has it if the name is lost.
+    #[must_use]
+    pub fn safe(&self, path: &Path) -> Vec<u8> {
+        let mut state = self.0.lock();
+        let (folder, name) = split(path);
+        let Ok(folder) = state.folder(folder) else { return Vec::new() };
+        let (now, synced) = (folder.now.get(name).copied(), folder.synced.get(name).copied());
+        let (Some(now), Some(synced)) = (now, synced) else { return Vec::new() };
+        let (now, synced) = (state.files[&now].safe(), state.files[&synced].safe());
+        let same = now.iter().zip(synced).take_while(|(now, synced)| now == synced).count();
+        now[..same].to_vec()
+    }
+
     /// Changes the content of a file, as a failing disk does.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.0.lock();
@@ -203,6 +217,13 @@ impl SimulatedDisk {
             folder.now.remove(name);
             folder.synced.remove(name);
         }
+    }
+}
+
+impl SimulatedFile {
+    /// The bytes at the beginning that survive any power failure.
+    fn safe(&self) -> &[u8] {
+        &self.data[..self.synced]
     }
 }
 
