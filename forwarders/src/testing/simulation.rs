@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::spool::unpack;
-use model::Snapshot;
+use crate::spool::{pack, unpack};
+use model::{PointRanges, Snapshot};
 
 pub use crate::spool::simulated::{Crash, Operation, SimulatedDisk};
 pub use crate::spool::{Disk, FileName, Host, SimulatedHost};
@@ -38,6 +38,12 @@ pub fn waiting_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
         names.filter(|file| !settled.contains(file)).map(|(name, _)| name).collect();
     found.sort_unstable();
     found
+}
+
+/// The size of the file with these points of a window, which a run of the daemon named `run-1` flushed.
+#[must_use]
+pub fn packed_bytes(snapshot: &Snapshot, points: &PointRanges) -> u64 {
+    pack(0, snapshot, points, "run-1").0.bytes
 }
 
 /// The names of the files that [`waiting`] leaves out because their windows are settled, and would not

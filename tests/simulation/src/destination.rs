@@ -11,12 +11,13 @@ use forwarders::config::{
 };
 use forwarders::spool::{FileName, folder_of};
 use forwarders::stats::{Counts, ForwarderStats};
-use model::{IdleLimits, MetricKind};
+use forwarders::testing::simulation::packed_bytes;
+use model::{IdleLimits, MetricKind, PointRanges};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::mode::Mode;
-use crate::point::{Fate, PushedWindow};
+use crate::point::{Fate, PushedWindow, points_of};
 
 /// The folder that contains the spools.
 pub(crate) const SPOOLS: &str = "/state/spool";
@@ -90,6 +91,10 @@ pub(crate) struct Totals {
     pub(crate) is_blurred: bool,
     /// Files that earlier runs wrote and did not sync. The next run syncs them in the background.
     pub(crate) unsynced: BTreeSet<FileName>,
+    /// Synced files that those replace.
+    pub(crate) replaced: BTreeSet<FileName>,
+    /// Whether a power failure damaged a file that replaced a synced one.
+    pub(crate) has_damaged_rest: bool,
     /// Whether a run may have left files of windows that it had dropped.
     pub(crate) is_inexact: bool,
     /// Whether the disk had a fault in an earlier run.
@@ -156,6 +161,22 @@ impl DestinationState {
         // Files beyond the new limits stay until the next write.
         self.run.files_max = self.run.files_max.max(files_max);
         self.run.bytes_max = self.run.bytes_max.max(bytes_max);
+    }
+
+    /// Points of this run's windows that are not settled and whose file would exceed the whole spool.
+    pub(crate) fn too_large(&self) -> u64 {
+        let is_open = |value: u64| self.fates.get(&value).is_none_or(|fate| !fate.is_settled());
+        let unsettled = self.pushed.values().map(|window| {
+            let mut left = PointRanges::default();
+            for (place, point) in points_of(&window.snapshot).enumerate() {
+                if is_open(point.value) {
+                    left.add(place..place + 1);
+                }
+            }
+            (packed_bytes(&window.snapshot, &left), left.count())
+        });
+        let largest = self.delivery.spool.max_bytes.get();
+        unsettled.filter(|(bytes, _)| *bytes > largest).map(|(_, points)| points).sum()
     }
 
     fn limits(&self) -> (u64, u64) {

@@ -1,5 +1,6 @@
 //! A point on its way to a destination.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarders::payload::Payload;
@@ -44,6 +45,7 @@ pub(crate) struct PushedWindow {
     pub(crate) start_ms: u64,
     /// The values of its points.
     pub(crate) values: Vec<u64>,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// A point as a destination receives it.

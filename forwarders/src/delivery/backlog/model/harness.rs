@@ -541,6 +541,11 @@ impl Harness {
         self.restart();
     }
 
+    /// Points in the file of the window in flight that are settled.
+    pub(super) fn settled_on_disk(&self) -> u64 {
+        self.naive.settled_on_disk()
+    }
+
     fn has_spool_work(&self) -> bool {
         self.naive.peek_work(true) != NaiveWork::End || !matches!(self.work, Work::None)
     }
