@@ -144,6 +144,15 @@ fn finish(name: &str, folder: Option<&Path>, backlog: &SharedBacklog) {
             "cannot remove delivered windows from the spool: the next start delivers them again"
         );
     }
+    let points = backlog.read(Backlog::settled_on_disk);
+    if points > 0 {
+        error!(
+            forwarder = name,
+            points,
+            "cannot write the rest of a window that was delivered in part: the next start delivers \
+                these points again"
+        );
+    }
     let windows = backlog.read(Backlog::unsynced);
     if windows > 0 {
         warn!(

@@ -10,7 +10,7 @@
 //! - A stop does not wait for a slow disk: windows that are left in memory get their files first and
 //!   are synced together afterwards. If the time of the stop ends before that, they survive the end
 //!   of the process, and a power failure in the next seconds can damage them, which is counted. A
-//!   file that they replace stays until they are synced.
+//!   file that they replace stays until they are synced, also over a restart.
 //! - A settled window is not sent again: a window is taken from disk only when the file of every
 //!   settled one is removed or recorded in `settled` (`RemovalDebt`). A kill repeats the window in
 //!   flight or the one that is being removed, never both.

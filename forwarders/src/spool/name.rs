@@ -19,6 +19,13 @@ pub struct FileName {
     pub bytes: u64,
 }
 
+impl FileName {
+    /// Whether both files are of the same window: one contains the points that were left of the other.
+    pub(crate) fn is_of_same_window(&self, other: &Self) -> bool {
+        (self.seq, self.start_ms) == (other.seq, other.start_ms)
+    }
+}
+
 /// The highest valid number, so that a forged name near `u64::MAX` cannot make a counter overflow.
 const SEQ_MAX: u64 = (1 << 63) - 1;
 /// The highest number of a found file after which later windows are numbered. Their numbers have to

@@ -136,7 +136,7 @@ impl SpoolWriter {
         }
         if !found.replaced.is_empty() {
             let files = found.replaced.len();
-            info!(forwarder, files, %folder, "removed spool files of which only a part was left to \
+            info!(forwarder, files, %folder, "ignored spool files of which only a part was left to \
                 deliver, which is in another file");
         }
         if settled > 0 {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::spool::unpack;
-use model::Snapshot;
+use crate::spool::{pack, unpack};
+use model::{PointRanges, Snapshot};
 
 pub use crate::spool::simulated::{Crash, Operation, SimulatedDisk};
 pub use crate::spool::{Disk, FileName, Host, SimulatedHost};
@@ -40,9 +40,19 @@ pub fn waiting_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
     found
 }
 
-/// The names of the files that [`waiting`] leaves out, because their windows are settled.
+/// The size of the file with these points of a window, which a run of the daemon named `run-1` flushed.
 #[must_use]
-pub fn settled_names(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
-    let settled = disk.peek(&root.join("settled")).unwrap_or_default();
-    crate::spool::settled_inodes(&settled).into_iter().map(|(name, _)| name).collect()
+pub fn packed_bytes(snapshot: &Snapshot, points: &PointRanges) -> u64 {
+    pack(0, snapshot, points, "run-1").0.bytes
+}
+
+/// The names of the files that [`waiting`] leaves out because their windows are settled, and would not
+/// leave out after a power failure that loses everything that is not synced.
+#[must_use]
+pub fn settled_names_at_risk(disk: &SimulatedDisk, root: &Path) -> Vec<FileName> {
+    let path = root.join("settled");
+    let safe = crate::spool::settled_inodes(&disk.safe(&path));
+    let settled = crate::spool::settled_inodes(&disk.peek(&path).unwrap_or_default());
+    let at_risk = settled.into_iter().filter(|file| !safe.contains(file));
+    at_risk.map(|(name, _)| name).collect()
 }

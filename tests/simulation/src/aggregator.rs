@@ -11,8 +11,8 @@ use forwarders::delivery::handle::{QueueHandle, push_all};
 use forwarders::restart::{decode_windows, encode_windows};
 use model::testing::snapshot_of;
 use model::{
-    ClosedWindow, MetricKind, Point, Series, SetSeed, Snapshot, Sum, UnfinishedWindows, Value,
-    Window,
+    ClosedWindow, IdleLimits, IdlePoints, IdleSeries, MetricKind, Point, Series, SetSeed, Snapshot,
+    Sum, UnfinishedWindows, Value, Window,
 };
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -21,8 +21,10 @@ use tokio::time::{Instant, sleep};
 use crate::world::World;
 
 const NO_TAGS: &[(&str, &str)] = &[];
-/// Different series in a simulation.
+/// Different series with samples in a simulation.
 const SERIES: usize = 8;
+/// Series that are always idle.
+const IDLE_TIMERS: usize = 2;
 /// Looks at the clocks in the same moment: more are a busy loop.
 const LOOKS_AT_ONCE: u32 = 20;
 /// The backlog of a simulation is delivered within this time once nothing fails.
@@ -72,6 +74,7 @@ pub(crate) struct Aggregator {
     interval: Duration,
     template: Snapshot,
     series: Vec<Arc<Series>>,
+    idle_timers: Vec<Arc<Series>>,
     began: Instant,
     lengths: Duration,
     looked: (Instant, u32),
@@ -93,8 +96,9 @@ impl Aggregator {
         let unfinished = file.and_then(|file| decode_windows(&file).ok());
         let unfinished = unfinished.map(|(windows, _)| windows).unwrap_or_default();
         clock.restore_used(unfinished.used);
-        let series =
-            |index| Arc::new(Series::new(MetricKind::Counter, &format!("s{index}"), NO_TAGS));
+        let series = |kind, index| Arc::new(Series::new(kind, &format!("s{index}"), NO_TAGS));
+        let counter = |index| series(MetricKind::Counter, index);
+        let timer = |index| series(MetricKind::Timer, SERIES + index);
         Self {
             world: Arc::clone(world),
             kept: Arc::clone(kept),
@@ -103,7 +107,8 @@ impl Aggregator {
             carried: CarriedWindows::new(unfinished.windows),
             interval,
             template: snapshot_of(Vec::new()),
-            series: (0..SERIES).map(series).collect(),
+            series: (0..SERIES).map(counter).collect(),
+            idle_timers: (0..IDLE_TIMERS).map(timer).collect(),
             began: Instant::now(),
             lengths: Duration::ZERO,
             looked: (Instant::now(), 0),
@@ -176,7 +181,7 @@ impl Aggregator {
         }
         drop(kept);
         self.check_whole(&window, expected);
-        self.push(&window);
+        self.push(window);
         true
     }
 
@@ -208,7 +213,7 @@ impl Aggregator {
         let pause = self.world.with(|state| state.ms(0, 3));
         sleep(pause).await;
         self.world.live().await;
-        self.push(&if is_saved { window } else { ClosedWindow::undivided(snapshot) });
+        self.push(if is_saved { window } else { ClosedWindow::undivided(snapshot) });
     }
 
     fn check_cut(&self, window: &ClosedWindow, planned_ms: u64, edge: Edge) {
@@ -251,15 +256,42 @@ impl Aggregator {
         Snapshot { window, points: points.into(), ..self.template.clone() }
     }
 
-    fn push(&self, window: &ClosedWindow) {
+    /// Adds points for idle series, if a destination wants any.
+    fn idle(&self, window: &ClosedWindow) -> Option<IdlePoints> {
+        let points = &window.increment.points;
+        let has_samples =
+            |series: &&Arc<Series>| points.iter().any(|point| point.series == **series);
+        self.world.with(|state| {
+            let limits = state.destinations.iter().map(|target| target.traits.idle);
+            let limits = limits.fold(IdleLimits::default(), |all, limits| all.union(&limits));
+            if limits.is_none() {
+                return None;
+            }
+            let mut idle = Vec::new();
+            let series = self.series.iter().chain(&self.idle_timers);
+            for series in series.filter(|series| !has_samples(series)) {
+                let time = state.ms(0, 120_000);
+                if state.chance(0.5) && limits.include(series.kind(), time) {
+                    let series = Arc::clone(series);
+                    idle.push(IdleSeries { series, idle: time, level: 0.0, arrival_ns: 0 });
+                }
+            }
+            state.counted.idle += idle.len() as u64;
+            Some(IdlePoints::new(points.clone(), idle, limits))
+        })
+    }
+
+    fn push(&self, window: ClosedWindow) {
+        let idle = self.idle(&window);
+        let window = &window.with_idle(idle);
         let queues = self.queues.lock();
         self.world.with(|state| {
             state.windows += 1;
             let number = state.windows;
             for index in 0..queues.len() {
-                let keeps = state.destinations[index].traits.keeps_last_write;
-                let snapshot = if keeps { &window.whole } else { &window.increment };
-                state.pushed(index, number, snapshot);
+                let traits = state.destinations[index].traits;
+                let snapshot = window.form(traits.keeps_last_write, &traits.idle);
+                state.pushed(index, number, &snapshot);
             }
         });
         push_all(&queues, window);

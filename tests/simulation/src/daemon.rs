@@ -12,7 +12,6 @@ use forwarders::delivery::task::EndedForwarder;
 use forwarders::select::SelectConfig;
 use forwarders::spool::SpoolPlace;
 use forwarders::testing::simulation::{Host, waiting_names};
-use model::IdleLimits;
 use parking_lot::Mutex;
 use rand::RngExt;
 use tokio::runtime::Builder;
@@ -151,8 +150,7 @@ fn build(world: &Arc<World>, index: usize, delivery: DeliveryConfig, settings: u
         let target = &state.destinations[index];
         (target.name.clone(), target.traits)
     });
-    let common =
-        Common { name, select: SelectConfig::default(), idle: IdleLimits::default(), delivery };
+    let common = Common { name, select: SelectConfig::default(), idle: traits.idle, delivery };
     let client = Client::new(world, index, traits);
     let built = Destination::new("simulated", common, ForwarderSettings::new(settings), client);
     if traits.has_attempt_limit { built.with_attempt_limit() } else { built }

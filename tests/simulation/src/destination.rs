@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use basics::units::{ByteSize, Span};
 use forwarders::config::{
@@ -10,11 +11,13 @@ use forwarders::config::{
 };
 use forwarders::spool::{FileName, folder_of};
 use forwarders::stats::{Counts, ForwarderStats};
+use forwarders::testing::simulation::packed_bytes;
+use model::{IdleLimits, MetricKind, PointRanges};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::mode::Mode;
-use crate::point::{Fate, PushedWindow};
+use crate::point::{Fate, PushedWindow, points_of};
 
 /// The folder that contains the spools.
 pub(crate) const SPOOLS: &str = "/state/spool";
@@ -25,6 +28,8 @@ pub(crate) struct Traits {
     pub(crate) has_spool: bool,
     pub(crate) keeps_last_write: bool,
     pub(crate) wants_idle: bool,
+    /// The idle series that have points.
+    pub(crate) idle: IdleLimits,
     pub(crate) has_attempt_limit: bool,
     /// Whether payloads are in another order than points.
     pub(crate) is_reversed: bool,
@@ -86,6 +91,10 @@ pub(crate) struct Totals {
     pub(crate) is_blurred: bool,
     /// Files that earlier runs wrote and did not sync. The next run syncs them in the background.
     pub(crate) unsynced: BTreeSet<FileName>,
+    /// Synced files that those replace.
+    pub(crate) replaced: BTreeSet<FileName>,
+    /// Whether a power failure damaged a file that replaced a synced one.
+    pub(crate) has_damaged_rest: bool,
     /// Whether a run may have left files of windows that it had dropped.
     pub(crate) is_inexact: bool,
     /// Whether the disk had a fault in an earlier run.
@@ -99,6 +108,7 @@ impl DestinationState {
             has_spool: random.random_bool(0.8),
             keeps_last_write: random.random_bool(0.4),
             wants_idle: random.random_bool(0.2),
+            idle: idle(random),
             has_attempt_limit: random.random_bool(0.5),
             is_reversed: random.random_bool(0.2),
             points_a_payload: random.random_range(1..=3),
@@ -153,10 +163,36 @@ impl DestinationState {
         self.run.bytes_max = self.run.bytes_max.max(bytes_max);
     }
 
+    /// Points of this run's windows that are not settled and whose file would exceed the whole spool.
+    pub(crate) fn too_large(&self) -> u64 {
+        let is_open = |value: u64| self.fates.get(&value).is_none_or(|fate| !fate.is_settled());
+        let unsettled = self.pushed.values().map(|window| {
+            let mut left = PointRanges::default();
+            for (place, point) in points_of(&window.snapshot).enumerate() {
+                if is_open(point.value) {
+                    left.add(place..place + 1);
+                }
+            }
+            (packed_bytes(&window.snapshot, &left), left.count())
+        });
+        let largest = self.delivery.spool.max_bytes.get();
+        unsettled.filter(|(bytes, _)| *bytes > largest).map(|(_, points)| points).sum()
+    }
+
     fn limits(&self) -> (u64, u64) {
         let spool = &self.delivery.spool;
         (u64::from(spool.max_files.get()), spool.max_bytes.get())
     }
+}
+
+fn idle(random: &mut StdRng) -> IdleLimits {
+    [MetricKind::Counter, MetricKind::Timer].into_iter().fold(
+        IdleLimits::default(),
+        |limits, kind| {
+            let limit = Duration::from_secs(random.random_range(1..=100));
+            if random.random_bool(0.2) { limits.with(kind, limit) } else { limits }
+        },
+    )
 }
 
 /// Chooses the settings that a reload may change.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use forwarders::spool::FileName;
 use forwarders::stats::{Counts, reason};
-use forwarders::testing::simulation::{WaitingWindow, settled_names, waiting, waiting_names};
+use forwarders::testing::simulation::{
+    WaitingWindow, settled_names_at_risk, waiting, waiting_names,
+};
 use model::Snapshot;
 
 use crate::fate::{WINDOW_POINTS, refused_points};
@@ -39,13 +41,25 @@ impl State {
 }
 
 /// The windows in a spool that a next run would deliver. A file that another one replaces does not
-/// count.
+/// count; a damaged file replaces none.
 fn waiting_windows(world: &World, destination: usize) -> Vec<WaitingWindow> {
     let root = world.with(|state| state.destinations[destination].root.clone());
-    let mut windows = waiting(&world.disk, &root);
+    let mut windows: Vec<WaitingWindow> = Vec::new();
     // In the order of their names, so the rest of a window comes before the file that it replaces.
-    windows.dedup_by_key(|window| (window.name.seq, window.name.start_ms));
+    for window in waiting(&world.disk, &root) {
+        let replaces = |other: &WaitingWindow| {
+            is_of_same_window(&other.name, &window.name) && other.snapshot.is_some()
+        };
+        if !windows.iter().any(replaces) {
+            windows.push(window);
+        }
+    }
     windows
+}
+
+/// Whether one of the files contains the points that were left of the other.
+fn is_of_same_window(one: &FileName, other: &FileName) -> bool {
+    (one.seq, one.start_ms) == (other.seq, other.start_ms)
 }
 
 impl World {
@@ -118,8 +132,8 @@ impl World {
             // other one.
             let more = if is_stopping { 2 } else { 1 };
             let is_bounded = files <= run.files_max + more && bytes <= run.bytes_max + 1_000;
-            // Settled windows whose file is still there do not count.
-            let is_excused = state.had_trouble || state.disk.had_slow_removal;
+            // Settled windows whose file is being removed count.
+            let is_excused = state.had_recent_trouble() || state.had_recent_slowness();
             state.check(is_bounded || is_excused, || {
                 format!("d{destination}: {files} files with {bytes} bytes, limits {run:?}")
             });
@@ -139,18 +153,17 @@ impl World {
     pub(crate) fn unsynced(&self, destination: usize) -> Unsynced {
         let root = self.with(|state| state.destinations[destination].root.clone());
         let mut written = waiting_names(&self.disk, &root);
-        let safe = self.synced(&root, &written);
-        written.retain(|name| !safe.contains(name));
+        let mut replaced = self.synced(&root, &written);
+        written.retain(|name| !replaced.contains(name));
+        replaced.retain(|name| written.iter().any(|other| is_of_same_window(name, other)));
         let folder = root.join("new");
         let (names, synced) = (self.disk.names(&folder), self.disk.synced_names(&folder));
         let removed = synced.into_iter().filter(|name| !names.contains(name));
         let mut removed: Vec<FileName> = removed.filter_map(|name| name.parse().ok()).collect();
-        let is_recorded = self.disk.synced_names(&root).contains(&"settled".to_owned())
-            && self.disk.is_synced(&root.join("settled"));
-        if !is_recorded {
-            removed.extend(settled_names(&self.disk, &root));
-        }
-        Unsynced { written, removed }
+        removed.extend(settled_names_at_risk(&self.disk, &root));
+        let has_lost = |name: &&FileName| self.disk.has_lost(&folder.join(name.to_string()));
+        let lost = written.iter().filter(has_lost).copied().collect();
+        Unsynced { written, lost, replaced, removed }
     }
 
     /// Checks what a run left, and prepares the next one. `unsynced` is the state before the disk lost
@@ -166,20 +179,20 @@ impl World {
         let names: u64 = windows.iter().map(|window| window.name.points).sum();
         self.with(|state| {
             let (is_troubled, had_trouble) = (state.had_recent_trouble(), state.had_trouble);
-            let is_excused = state.had_recent_slowness() || state.had_trouble;
-            let is_synced = unsynced.written.is_empty();
+            let is_excused = state.had_recent_slowness() || state.had_trouble || is_troubled;
+            let is_synced = unsynced.written.iter().all(|name| unsynced.lost.contains(name));
             state.check(end != RunEnd::Orderly || is_synced || is_excused, || {
                 format!("d{destination}: a stop did not sync its windows: {unsynced:?}")
             });
-            state.excuse_damage(destination, end, &windows, &unsynced.written);
+            state.excuse_damage(destination, end, &windows, unsynced);
             let target = &mut state.destinations[destination];
             let refused = refused_points(counts);
             target.totals.dropped += counts.dropped.values().sum::<u64>() - refused;
             target.totals.tampered += target.run.tampered;
             target.totals.is_blurred |= end == RunEnd::PowerFailure;
-            // A crash may come between the drop of a window and the removal of its file. The next run
-            // then delivers the window.
-            let limits = [reason::SPOOL_FULL, reason::SPOOL_EXPIRED];
+            // A crash may come between the drop of a window and the removal of its file, or the end of
+            // the write of its file. The next run then delivers the window.
+            let limits = [reason::SPOOL_FULL, reason::SPOOL_EXPIRED, reason::QUEUE_FULL];
             let drops_files = limits
                 .iter()
                 .any(|limit| counts.dropped.get(limit).is_some_and(|dropped| *dropped > 0));
@@ -187,7 +200,7 @@ impl World {
             target.totals.had_trouble |= had_trouble;
             let run = target.run.clone();
             let is_damaged = windows.iter().any(|window| window.snapshot.is_none());
-            let is_tampered = target.totals.tampered > 0;
+            let is_tampered = target.totals.tampered > 0 || target.totals.has_damaged_rest;
             state.check(!is_damaged || is_tampered, || {
                 format!("d{destination}: {end:?} left a damaged window")
             });
@@ -223,6 +236,10 @@ impl World {
 pub(crate) struct Unsynced {
     /// Files of windows that are not synced.
     written: Vec<FileName>,
+    /// Those of them whose changes a failed sync has lost.
+    lost: Vec<FileName>,
+    /// Synced files that files in `written` replace. They stay until those are synced.
+    replaced: BTreeSet<FileName>,
     /// Files whose removal, or record as settled, is not synced.
     removed: Vec<FileName>,
 }
@@ -230,33 +247,40 @@ pub(crate) struct Unsynced {
 impl State {
     /// Allows a power failure to damage the windows that a stop, or an earlier run, did not sync. A
     /// window that replaced a synced file has to be there in any case: as itself or as the other file.
+    /// A file of an earlier run that was removed may come back, and then be damaged, too.
     fn excuse_damage(
         &mut self,
         destination: usize,
         end: RunEnd,
         windows: &[WaitingWindow],
-        written: &[FileName],
+        Unsynced { written, replaced, .. }: &Unsynced,
     ) {
         let is_stopping = self.is_stopping;
         let target = &mut self.destinations[destination];
         let earlier = std::mem::take(&mut target.totals.unsynced);
+        let mut before = std::mem::take(&mut target.totals.replaced);
         if end != RunEnd::PowerFailure {
             target.totals.unsynced = written.iter().copied().collect();
+            target.totals.replaced = replaced.clone();
             return;
         }
-        let before = target.run.synced_at_stop.take().unwrap_or_default();
+        before.extend(target.run.synced_at_stop.take().unwrap_or_default());
         let is_whole = |name: &FileName| {
             windows.iter().any(|window| window.name == *name && window.snapshot.is_some())
         };
         let is_safe = |name: &FileName| {
-            let is_other = |other: &FileName| {
-                (other.seq, other.start_ms) == (name.seq, name.start_ms) && other != name
-            };
+            let is_other = |other: &FileName| is_of_same_window(other, name) && other != name;
             before.iter().any(is_other)
         };
+        let is_damaged = |name: &FileName| {
+            windows.iter().any(|window| window.name == *name && window.snapshot.is_none())
+        };
         let lost = written.iter().filter(|name| is_stopping || earlier.contains(name));
-        let lost = lost.filter(|name| !is_whole(name) && !is_safe(name));
-        target.run.tampered += lost.map(|name| name.points).sum::<u64>();
+        let (rests, lost): (Vec<_>, Vec<_>) =
+            lost.filter(|name| !is_whole(name)).partition(|name| is_safe(name));
+        target.totals.has_damaged_rest |= rests.into_iter().any(is_damaged);
+        let back = earlier.iter().filter(|name| is_damaged(name) && !written.contains(name));
+        target.run.tampered += lost.into_iter().chain(back).map(|name| name.points).sum::<u64>();
     }
 }
 
@@ -280,9 +304,11 @@ impl State {
         let is_well = counts.spool.as_ref().is_some_and(|spool| spool.degraded.is_none());
         let dropped = counts.dropped.get(reason::SHUTDOWN).copied().unwrap_or_default();
         // The window in flight waits for the removal of a file of its name.
-        let most = if self.disk.had_slow_removal { WINDOW_POINTS } else { 0 };
+        let waiting = if self.disk.had_slow_removal { WINDOW_POINTS } else { 0 };
         let is_exact = is_exact && !self.may_be_opening();
-        self.check(!is_exact || !is_well || dropped <= most, || {
+        let is_spooled =
+            dropped <= waiting || dropped <= waiting + self.destinations[destination].too_large();
+        self.check(!is_exact || !is_well || is_spooled, || {
             format!("d{destination} did not spool windows at a stop: {counts:?}")
         });
         self.check(!is_exact || counts.spooled == on_disk, || {

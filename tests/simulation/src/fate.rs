@@ -1,5 +1,6 @@
 //! What happened to each point, and the guarantees that follow from it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarders::stats::{Counts, reason};
@@ -43,7 +44,7 @@ impl DestinationState {
 
 impl State {
     /// Records that a destination's queue is about to receive a window.
-    pub(crate) fn pushed(&mut self, destination: usize, window: u32, snapshot: &Snapshot) {
+    pub(crate) fn pushed(&mut self, destination: usize, window: u32, snapshot: &Arc<Snapshot>) {
         let now = self.now();
         let target = &mut self.destinations[destination];
         let points = snapshot.points.len() as u64;
@@ -54,7 +55,8 @@ impl State {
             self.counted.pushes += 1;
             self.counted.points += points;
             let values = points_of(snapshot).map(|point| point.value).collect();
-            target.pushed.insert(window, PushedWindow { at: now, start_ms, values });
+            let snapshot = Arc::clone(snapshot);
+            target.pushed.insert(window, PushedWindow { at: now, start_ms, values, snapshot });
         }
         for point in points_of(snapshot) {
             let fate = target.fates.entry(point.value).or_insert(Fate {
@@ -216,7 +218,8 @@ impl State {
     /// Checks that no point was dropped for a reason that the simulation does not have.
     fn check_reasons(&mut self, destination: usize, counts: &Counts) {
         let target = &self.destinations[destination];
-        let is_tampered = target.run.tampered + target.totals.tampered > 0;
+        let is_tampered =
+            target.run.tampered + target.totals.tampered > 0 || target.totals.has_damaged_rest;
         let has_reloads = self.faults.reloads;
         for reason in counts.dropped.keys() {
             let is_possible = match *reason {

@@ -133,7 +133,11 @@ fn report(
         disk operations {disk_operations}, runs {runs}, simulated days {:.1}",
         total.simulated.as_secs_f64() / 86_400.0
     )?;
-    writeln!(out, "points repeated {}, lost in a crash {}", total.repeated, total.lost_in_crash)?;
+    writeln!(
+        out,
+        "points of idle series {}, repeated {}, lost in a crash {}",
+        total.idle, total.repeated, total.lost_in_crash
+    )?;
     for (kind, times) in &total.faults {
         writeln!(out, "{times:>10} {kind}")?;
     }

@@ -1,5 +1,6 @@
 //! A point on its way to a destination.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarders::payload::Payload;
@@ -44,6 +45,7 @@ pub(crate) struct PushedWindow {
     pub(crate) start_ms: u64,
     /// The values of its points.
     pub(crate) values: Vec<u64>,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// A point as a destination receives it.
@@ -77,9 +79,17 @@ impl ReceivedPoint {
 
 /// The points of a snapshot.
 pub(crate) fn points_of(snapshot: &Snapshot) -> impl Iterator<Item = ReceivedPoint> + '_ {
-    snapshot.points.iter().map(|point| ReceivedPoint {
-        value: point.value.headline() as u64,
-        end_ms: snapshot.window.end_ms,
-        series: point.series.name().as_bytes()[1],
+    let end_ms = snapshot.window.end_ms;
+    snapshot.points.iter().map(move |point| {
+        let series = point.series.name().as_bytes()[1];
+        let value = match point.value.headline() as u64 {
+            0 => IDLE | end_ms << 8 | u64::from(series),
+            value => value,
+        };
+        ReceivedPoint { value, end_ms, series }
     })
 }
+
+/// Set in the number of a point of an idle series. Its value is 0, so the window and the series identify
+/// it.
+const IDLE: u64 = 1 << 63;

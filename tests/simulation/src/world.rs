@@ -70,6 +70,8 @@ pub struct Counted {
     pub pushes: u64,
     /// Points in them.
     pub points: u64,
+    /// Points for idle series, before destinations select theirs.
+    pub idle: u64,
     /// Requests to destinations.
     pub requests: u64,
     /// Operations of the disk.
@@ -94,6 +96,7 @@ impl Counted {
         self.windows += other.windows;
         self.pushes += other.pushes;
         self.points += other.points;
+        self.idle += other.idle;
         self.requests += other.requests;
         self.disk_operations += other.disk_operations;
         self.runs += other.runs;

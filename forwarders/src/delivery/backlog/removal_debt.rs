@@ -31,8 +31,9 @@ pub(super) struct RemovalDebt {
     removing: Option<Removing>,
     /// Files that are being recorded; `None` if no record is being written.
     recording: Option<Recording>,
-    /// Files of windows that have another file by now, which is not synced. They stay until it is, and
-    /// are no debt: if both are in the folder, the next run ignores them.
+    /// Files of windows that have another file with fewer points by now, which is not synced. They stay
+    /// until it is synced or goes too, and are no debt: if both are in the folder, the next run ignores
+    /// them.
     outdated: Vec<FileName>,
     /// Whether the latest step neither removed nor recorded its files.
     has_failed: bool,
@@ -88,15 +89,15 @@ impl RemovalDebt {
         self.pending.set_aside.push((file, suffix));
     }
 
-    /// Adds a file to remove once the file that replaces it is synced.
-    pub(super) fn remove_when_synced(&mut self, outdated: FileName) {
+    /// Adds a file to remove once it is [released](RemovalDebt::release).
+    pub(super) fn keep_until_released(&mut self, outdated: FileName) {
         self.count(outdated);
         self.outdated.push(outdated);
     }
 
-    /// Records that the files that replace others are synced.
-    pub(super) fn replacements_are_synced(&mut self) {
-        self.pending.remove.append(&mut self.outdated);
+    /// Has the outdated files removed that are not `needed` any longer.
+    pub(super) fn release(&mut self, needed: impl Fn(&FileName) -> bool) {
+        self.pending.remove.extend(self.outdated.extract_if(.., |file| !needed(file)));
     }
 
     fn count(&mut self, file: FileName) {

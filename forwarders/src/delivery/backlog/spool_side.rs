@@ -88,11 +88,12 @@ impl Backlog {
         is_settling || debt.is_recording() || self.spool.unsynced.is_syncing()
     }
 
-    /// Whether windows are in memory that the next removal may allow to write.
+    /// Whether windows are in memory that the next removal may allow to write. Those without points
+    /// were dropped.
     fn has_unwritten(&self) -> bool {
         let in_flight = self.in_flight.as_ref();
         let is_in_flight = in_flight.is_some_and(|window| window.to_write(true).is_some());
-        is_in_flight || self.waiting.queued().iter().any(|window| window.points() > 0)
+        is_in_flight || !self.waiting.queued().is_empty()
     }
 
     fn wait_or_end_spooling(&self) -> SpoolWork {
@@ -183,7 +184,7 @@ impl Backlog {
     ///
     /// Ledger: unchanged.
     pub(crate) fn found_synced(&mut self, is_synced: bool) {
-        self.spool.unsynced.found_synced(is_synced);
+        self.spool.found_synced(is_synced);
     }
 
     /// Records the end of a sync, after which the files `failed` are still not synced.
@@ -204,6 +205,15 @@ impl Backlog {
     /// delivers them again.
     pub(crate) fn has_debt(&self) -> bool {
         self.spool.debt.is_open()
+    }
+
+    /// Settled points in the file of the window in flight, which the next run delivers again unless a
+    /// file with the rest replaces it.
+    pub(crate) fn settled_on_disk(&self) -> u64 {
+        let window = self.in_flight.as_ref();
+        let settled =
+            window.and_then(|window| Some(window.file?.points.saturating_sub(window.left.count())));
+        settled.unwrap_or_default()
     }
 
     /// Sets the number of settled windows whose file the disk does not remove.
@@ -241,18 +251,13 @@ impl Backlog {
         if let Some(refused) = &mut self.spool.refused {
             refused.seq += base;
         }
-        found.windows.iter().for_each(|file| self.spool.add(*file));
-        self.spool.unsynced.found(found.windows.iter().copied());
+        self.spool.found(&found.windows, &found.replaced);
         let all = found.windows.iter().chain(&found.damaged);
         self.ledger.recover(all.map(|file| file.points).sum());
         for file in &found.damaged {
             self.ledger.drop_points(PointStorage::Disk, reason::SPOOL_CORRUPT, file.points);
             self.spool.debt.set_aside(*file, "corrupt");
         }
-        for file in &found.replaced {
-            self.spool.debt.remove(*file);
-        }
-        self.spool.replaced += found.replaced.len() as u64;
         self.spool.is_untidy = found.strangers > 0;
         self.works();
     }

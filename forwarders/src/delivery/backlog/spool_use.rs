@@ -116,6 +116,8 @@ impl SpoolUse {
         self.files -= 1;
         self.bytes -= file.bytes;
         self.unsynced.remove(file);
+        // Without this file, the next run would deliver the one that it has replaced.
+        self.release_outdated();
     }
 
     /// Discards a file that is no longer needed. The spool loop removes it.
@@ -129,15 +131,31 @@ impl SpoolUse {
     /// Discards a file once the file that replaces it is synced.
     pub(super) fn discard_when_synced(&mut self, outdated: FileName) {
         self.forget(outdated);
-        self.debt.remove_when_synced(outdated);
+        self.debt.keep_until_released(outdated);
+    }
+
+    /// Adds the windows that an earlier run left, which are being synced, and files that they replace.
+    pub(super) fn found(&mut self, windows: &[FileName], replaced: &[FileName]) {
+        windows.iter().for_each(|file| self.add(*file));
+        self.unsynced.found(windows.iter().copied());
+        replaced.iter().for_each(|file| self.debt.keep_until_released(*file));
+        self.replaced += replaced.len() as u64;
+    }
+
+    /// Records whether the windows that an earlier run left were synced.
+    pub(super) fn found_synced(&mut self, is_synced: bool) {
+        self.unsynced.found_synced(is_synced);
+        self.release_outdated();
     }
 
     /// Records the end of a sync, after which the files `failed` are still not synced.
     pub(super) fn sync_ended(&mut self, failed: &[FileName]) {
         self.unsynced.ended(failed);
-        if self.unsynced.all_written_are_synced() {
-            self.debt.replacements_are_synced();
-        }
+        self.release_outdated();
+    }
+
+    fn release_outdated(&mut self) {
+        self.debt.release(|outdated| self.unsynced.has_other_of(outdated));
     }
 
     /// Discards a file that is unusable. The spool loop moves it to the quarantine.

@@ -33,9 +33,9 @@ impl UnsyncedFiles {
         self.lists().any(|files| files.contains(&file))
     }
 
-    /// Whether all files are synced that were written after the end of delivery.
-    pub(super) fn all_written_are_synced(&self) -> bool {
-        self.written.is_empty() && self.syncing.is_none() && self.failed.is_empty()
+    /// Whether a file of the same window is not synced.
+    pub(super) fn has_other_of(&self, file: &FileName) -> bool {
+        self.lists().flatten().any(|other| other.is_of_same_window(file))
     }
 
     /// Whether files are being synced.

@@ -69,6 +69,16 @@ fn points_that_are_dropped_are_logged_with_their_reason_once_a_minute() {
 }
 
 #[test]
+fn refused_payloads_without_points_are_logged_once_a_minute() {
+    let mut log = log();
+    let refused = settled(0, |batch| batch.refused(0, reason::REFUSED, "400 Bad Request"));
+    let words = "words=\"400 Bad Request\"";
+    let message = "series without new points were refused";
+    assert_logged(|| log.settled(&refused), &["WARN", message, "reason=\"refused\"", words]);
+    assert_silent(|| log.settled(&refused));
+}
+
+#[test]
 fn each_reason_of_failures_is_logged_once_until_the_first_failure_after_a_success() {
     let mut log = log();
     let first = &["WARN", "delivery failed, will retry (data kept)", "error=down"];

@@ -228,6 +228,43 @@ fn a_removal_that_takes_longer_than_a_second_is_recorded_and_holds_up_no_window(
 }
 
 #[test]
+fn the_end_of_a_slow_removal_is_noticed_between_two_writes() {
+    let (host, peer) = (SlowHost::new(), Peer::new(Mode::Down));
+    let run = host.start_behind(&peer, in_order(), 1);
+    host.hold_next(&run, 1_500 * MS);
+    peer.is(Mode::Up);
+    run.until_delivered(2);
+    run.sleep(1_200 * MS);
+    assert_eq!((run.check().spool.unwrap().files, host.files()), (1, 1));
+    peer.is(Mode::Hangs);
+    host.slows(Operation::Create, "tmp", 400 * MS);
+    let end_ms = now_ms() + 1_000;
+    (0..5).for_each(|window| run.push(end_ms + window, 2));
+    // The removal ends during the first write. The second one is in progress now.
+    run.sleep(500 * MS);
+    assert_eq!((run.check().spool.unwrap().files, host.files()), (1, 1));
+    run.stop();
+}
+
+#[test]
+fn a_window_that_cannot_be_read_now_is_read_again_after_a_second() {
+    for spool in [in_order(), SpoolConfig::default()] {
+        let (host, peer) = (SlowHost::new(), Peer::new(Mode::Down));
+        let run = host.start_behind(&peer, spool, 2);
+        host.fails_times(Operation::Read, "new", 2);
+        let began = now(&run);
+        peer.is(Mode::Up);
+        run.until_delivered(2);
+        run.sleep(2_100 * MS);
+        let reads = host.times(Operation::Read, "new", began);
+        let pauses: Vec<Duration> = reads.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_at(&pauses, &[SECOND, SECOND]);
+        let counts = run.stop();
+        assert_eq!((counts.delivered, counts.spooled, peer.got().len()), (4, 0, 4));
+    }
+}
+
+#[test]
 fn a_window_that_is_recorded_because_it_cannot_be_removed_is_no_failure_of_the_spool() {
     let (host, peer) = (SlowHost::new(), Peer::new(Mode::Down));
     let run = host.start_behind(&peer, in_order(), 2);
@@ -464,6 +501,26 @@ fn a_stop_whose_write_fails_for_good_ends_at_once() {
     assert_eq!(counts.dropped, [(reason::SHUTDOWN, 2)].into());
     // Half of the time is for the attempt.
     assert_at(&[took], &[500 * MS]);
+}
+
+#[test]
+fn a_stop_that_cannot_write_the_rest_of_a_window_logs_which_points_the_next_run_repeats() {
+    let (host, peer, log) = (SlowHost::new(), Peer::new(Mode::Down), LogCapture::start());
+    let run = host.start_behind(&peer, in_order(), 1);
+    peer.is(Mode::Half);
+    run.until_delivered(1);
+    peer.is(Mode::Down);
+    host.fails(Operation::CreateUnsynced, "tmp");
+    let counts = run.stop();
+    assert_eq!((counts.delivered, counts.spooled), (1, 1));
+    let lines = log.take_lines();
+    let line = lines.iter().find(|line| line.contains("cannot write the rest of a window"));
+    assert!(line.is_some_and(|line| line.contains("points=1")), "{lines:?}");
+    host.heal();
+    let run = host.start(&peer, in_order());
+    run.sleep(SECOND);
+    assert_eq!(run.check().recovered, 2);
+    run.crash();
 }
 
 #[test]

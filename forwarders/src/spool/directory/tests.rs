@@ -253,6 +253,22 @@ fn a_write_replaces_the_file_of_a_settled_window_and_the_record_does_not_suppres
 }
 
 #[test]
+fn a_write_spares_another_file_that_has_got_the_name_of_a_settled_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = open(folder.path());
+    let name = put(&directory, 1, 2);
+    directory.record(&removal(&[name])).unwrap();
+    // An operator returns a copy of the window.
+    let path = directory.path_of(name);
+    fs::copy(&path, folder.path().join("copy")).unwrap();
+    fs::rename(folder.path().join("copy"), &path).unwrap();
+    let (_, bytes) = packed(1, 2, "run-2");
+    let failed = directory.write(name, &bytes, 1).unwrap_err();
+    assert_eq!(failed.error.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path).unwrap(), packed(1, 2, "run-1").1);
+}
+
+#[test]
 fn a_retried_removal_spares_another_file_that_has_got_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let (directory, _) = open(folder.path());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -73,8 +74,11 @@ struct State {
 #[derive(Clone, Default)]
 struct SimulatedFile {
     data: Vec<u8>,
-    /// The number of bytes that survive a power failure.
+    /// The number of bytes that the system has no reason to write again.
     synced: usize,
+    /// Those of them that a failed sync did not write: the system has dropped the changes from its
+    /// memory, so a later sync succeeds without them.
+    lost: Vec<Range<usize>>,
     modified: u64,
 }
 
@@ -183,7 +187,29 @@ impl SimulatedDisk {
     pub fn is_synced(&self, path: &Path) -> bool {
         let mut state = self.0.lock();
         let inode = state.inode(path).ok();
-        inode.is_none_or(|inode| state.files[&inode].synced == state.files[&inode].data.len())
+        inode.is_none_or(|inode| state.files[&inode].is_synced())
+    }
+
+    /// Whether a failed sync has lost changes of a file, which no later sync brings to the disk.
+    #[must_use]
+    pub fn has_lost(&self, path: &Path) -> bool {
+        let mut state = self.0.lock();
+        let inode = state.inode(path).ok();
+        inode.is_some_and(|inode| !state.files[&inode].lost.is_empty())
+    }
+
+    /// The bytes at the beginning of a file that it has after any power failure: of the file that has
+    /// the name now, and of the one that has it if the name is lost.
+    #[must_use]
+    pub fn safe(&self, path: &Path) -> Vec<u8> {
+        let mut state = self.0.lock();
+        let (folder, name) = split(path);
+        let Ok(folder) = state.folder(folder) else { return Vec::new() };
+        let (now, synced) = (folder.now.get(name).copied(), folder.synced.get(name).copied());
+        let (Some(now), Some(synced)) = (now, synced) else { return Vec::new() };
+        let (now, synced) = (state.files[&now].safe(), state.files[&synced].safe());
+        let same = now.iter().zip(synced).take_while(|(now, synced)| now == synced).count();
+        now[..same].to_vec()
     }
 
     /// Changes the content of a file, as a failing disk does.
@@ -193,6 +219,7 @@ impl SimulatedDisk {
         if let Some(file) = inode.and_then(|inode| state.files.get_mut(&inode)) {
             change(&mut file.data);
             file.synced = file.data.len();
+            file.lost.clear();
         }
     }
 
@@ -203,6 +230,18 @@ impl SimulatedDisk {
             folder.now.remove(name);
             folder.synced.remove(name);
         }
+    }
+}
+
+impl SimulatedFile {
+    fn is_synced(&self) -> bool {
+        self.lost.is_empty() && self.synced == self.data.len()
+    }
+
+    /// The bytes at the beginning that survive any power failure.
+    fn safe(&self) -> &[u8] {
+        let first_lost = self.lost.iter().map(|lost| lost.start).min();
+        &self.data[..first_lost.unwrap_or(self.synced)]
     }
 }
 
@@ -301,6 +340,25 @@ impl State {
         }
     }
 
+    /// Ends a sync of a file. After an error of the disk the changes are lost; the end of the process
+    /// in the middle of a sync loses nothing.
+    fn end_sync(&mut self, inode: u64, outcome: &io::Result<()>) {
+        match outcome {
+            Ok(()) => self.sync(inode),
+            Err(_) if self.until_crash == Some(0) => {}
+            Err(_) => self.fail_to_sync(inode),
+        }
+    }
+
+    fn fail_to_sync(&mut self, inode: u64) {
+        if let Some(file) = self.files.get_mut(&inode)
+            && file.synced < file.data.len()
+        {
+            file.lost.push(file.synced..file.data.len());
+            file.synced = file.data.len();
+        }
+    }
+
     fn lose_unsynced(&mut self) {
         let Self { random, files, folders, .. } = self;
         for folder in folders.values_mut() {
@@ -316,6 +374,11 @@ impl State {
             folder.synced = folder.now.clone();
         }
         for file in files.values_mut() {
+            for lost in std::mem::take(&mut file.lost) {
+                if random.random() {
+                    file.data[lost].fill(0);
+                }
+            }
             let kept = random.random_range(file.synced..=file.data.len());
             // The system may have reserved the space without having written the data.
             file.data[kept..].fill(0);
@@ -387,10 +450,12 @@ impl Disk for SimulatedDisk {
 
     fn sync_file(&self, file: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.begin_atomic(Operation::SyncFile, file)?;
-        let inode = state.inode(file)?;
-        state.sync(inode);
-        Ok(())
+        let begun = state.begin_atomic(Operation::SyncFile, file);
+        let found = state.inode(file);
+        if let Ok(inode) = found {
+            state.end_sync(inode, &begun);
+        }
+        begun.and(found.map(drop))
     }
 
     fn append_unsynced(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -424,14 +489,15 @@ impl Disk for SimulatedDisk {
 
     fn sync_all(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.begin_atomic(Operation::SyncAll, folder)?;
-        for folder in state.folders.values_mut() {
-            folder.synced = folder.now.clone();
+        let begun = state.begin_atomic(Operation::SyncAll, folder);
+        let inodes: Vec<u64> = state.files.keys().copied().collect();
+        inodes.into_iter().for_each(|inode| state.end_sync(inode, &begun));
+        if begun.is_ok() {
+            for folder in state.folders.values_mut() {
+                folder.synced = folder.now.clone();
+            }
         }
-        for file in state.files.values_mut() {
-            file.synced = file.data.len();
-        }
-        Ok(())
+        begun
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {

@@ -41,7 +41,7 @@ fn each_kind_of_file_that_a_start_finds_is_logged_with_its_number() {
         (
             FoundWindows { replaced: vec![file(1, 5)], ..nothing() },
             0,
-            ["INFO", "removed spool files of which only a part was left", "files=1", ""],
+            ["INFO", "ignored spool files of which only a part was left", "files=1", ""],
         ),
         (nothing(), 3, ["INFO", "ignored spool files that an earlier run", "files=3", ""]),
         (

@@ -35,7 +35,7 @@ pub(super) struct Harness {
     next_id: u64,
     /// The points that the destination received, in all runs.
     got: Vec<PointId>,
-    /// Whether points may be delivered twice: a run crashed, or the disk failed at its end.
+    /// Whether points may be delivered twice: a run crashed, or could not write the rest of a window.
     may_repeat: bool,
     waits: Waits,
 }
@@ -367,7 +367,7 @@ impl Harness {
             Work::None => self.ask_for_work(may_write),
             Work::Opening | Work::Probing if fails => self.fail(),
             Work::Writing(packed) if fails => self.fail_to_write(&packed),
-            Work::Opening => self.open(),
+            Work::Opening => self.open(may_write),
             Work::Probing => self.probe(),
             Work::Removing(files) => self.removal_ended(files, fails),
             Work::Packed(packed) => self.make_room(packed),
@@ -412,14 +412,26 @@ impl Harness {
         self.naive.sync_ended(fails);
     }
 
-    fn open(&mut self) {
-        let found: Vec<FileName> = self.disk.keys().copied().collect();
-        let first_seq = found.iter().map(|file| file.seq + 1).max().unwrap_or_default();
-        let windows = found.clone();
-        self.backlog.opened(&FoundWindows { first_seq, windows, ..FoundWindows::default() });
-        self.backlog.found_synced(true);
+    /// Opens the folder and syncs the windows in it.
+    fn open(&mut self, is_synced: bool) {
+        // If a window has several files, the one with the fewest points is the newest one.
+        let is_replaced = |file: &FileName| {
+            let mut others = self.disk.keys().filter(|other| other.is_of_same_window(file));
+            others.any(|other| other.points < file.points)
+        };
+        let (replaced, windows): (Vec<FileName>, Vec<FileName>) =
+            self.disk.keys().copied().partition(is_replaced);
+        let first_seq = windows.iter().map(|file| file.seq + 1).max().unwrap_or_default();
+        let found = windows.iter().map(|file| (*file, points_of(&self.disk[file]))).collect();
+        self.naive.opened(found, &replaced, is_synced);
+        self.backlog.opened(&FoundWindows {
+            first_seq,
+            windows,
+            replaced,
+            ..FoundWindows::default()
+        });
+        self.backlog.found_synced(is_synced);
         self.is_open = true;
-        self.naive.opened(found.iter().map(|file| (*file, points_of(&self.disk[file]))).collect());
     }
 
     fn probe(&mut self) {
@@ -447,8 +459,6 @@ impl Harness {
     fn make_room(&mut self, packed: PackedFile) {
         let bytes = packed.name.bytes;
         if bytes > self.delivery.spool.max_bytes.get() {
-            // The old file of this window stays, including points that were delivered since.
-            self.may_repeat = true;
             return self.fail_to_write(&packed);
         }
         assert_eq!(self.backlog.make_room(bytes), self.naive.make_room(bytes));
@@ -497,6 +507,8 @@ impl Harness {
             let file = *self.disk.keys().nth(index.index(self.disk.len())).unwrap();
             self.disk.remove(&file);
             self.removed_by_others.insert(file);
+            // The next run then delivers the file that it has replaced.
+            self.may_repeat |= self.disk.keys().any(|other| other.is_of_same_window(&file));
         }
     }
 
@@ -519,10 +531,19 @@ impl Harness {
         let lost = self.naive.drop_unsaved();
         assert_eq!(self.backlog.drop_unsaved(), lost);
         self.check();
+        // The file of a window whose rest could not be written contains points that are settled.
+        let repeated = self.naive.settled_on_disk();
+        assert_eq!(self.backlog.settled_on_disk(), repeated);
         if !self.may_repeat {
-            self.check_that_files_hold_what_is_left();
+            self.check_that_files_hold(self.naive.ledger().spooled + repeated);
         }
+        self.may_repeat |= repeated > 0;
         self.restart();
+    }
+
+    /// Points in the file of the window in flight that are settled.
+    pub(super) fn settled_on_disk(&self) -> u64 {
+        self.naive.settled_on_disk()
     }
 
     fn has_spool_work(&self) -> bool {
@@ -540,13 +561,6 @@ impl Harness {
         self.removed_by_others.clear();
         self.is_open = false;
         (self.flight, self.work, self.waits) = (None, Work::None, Waits::default());
-        // If a window has two files, the one with fewer points is the newer one.
-        let mut kept = BTreeMap::<u64, FileName>::new();
-        for file in self.disk.keys() {
-            let fewest = kept.entry(file.seq).or_insert(*file);
-            *fewest = if file.points < fewest.points { *file } else { *fewest };
-        }
-        self.disk.retain(|file, _| kept[&file.seq] == *file);
         self.check();
     }
 
@@ -594,13 +608,12 @@ impl Harness {
         }
     }
 
-    fn check_that_files_hold_what_is_left(&self) {
+    fn check_that_files_hold(&self, points: u64) {
         let outdated = self.naive.outdated();
         let needed = self.disk.iter().filter(|(file, _)| !outdated.contains(file));
         let on_disk: u64 = needed.map(|(_, content)| content.points.len() as u64).sum();
         let removed: u64 = self.removed_by_others.iter().map(|file| file.points).sum();
-        let spooled = self.naive.ledger().spooled;
-        assert!(on_disk <= spooled && spooled <= on_disk + removed, "{on_disk} of {spooled}");
+        assert!(on_disk <= points && points <= on_disk + removed, "{on_disk} of {points}");
     }
 
     /// Checks that an event that gives a waiting task something to do also wakes it.

@@ -164,3 +164,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stop_that_cannot_write_the_rest_of_a_window_leaves_the_file_with_settled_points() {
+    let limits = ModelLimits {
+        queue_points: 1,
+        queue_bytes: u64::MAX / 2,
+        files: 1,
+        bytes: 70,
+        writes_ahead: true,
+        is_fair: false,
+    };
+    let step = |fails| ModelEvent::SpoolStep { may_write: true, fails };
+    let refused = ModelEvent::Settle {
+        delivered: 0,
+        refused: 1,
+        reason: LossReason::Refused,
+        are_places_known: false,
+    };
+    let mut harness = Harness::new(limits, true);
+    let opens = [step(false), step(false)];
+    let writes = [step(false), step(false), step(false)];
+    let fails = [step(false), step(false), step(true)];
+    let events = opens.into_iter().chain([ModelEvent::Push(5)]).chain(writes);
+    let events = events.chain([ModelEvent::Next, refused, ModelEvent::Push(0)]);
+    let events = events.chain([ModelEvent::EndDelivery]).chain(fails);
+    events.for_each(|event| harness.apply(event));
+    assert_eq!(harness.settled_on_disk(), 1);
+    harness.apply(ModelEvent::Stop);
+}

@@ -395,6 +395,7 @@ impl Naive {
     pub(super) fn unreadable(&mut self, reason: &'static str, is_set_aside: bool) {
         let Some(flight) = self.flight.take() else { return };
         self.to_set_aside.extend(flight.window.file.filter(|_| is_set_aside));
+        self.release(|outdated| outdated.start_ms == flight.window.start_ms);
         self.drop_all(reason, flight.window.left);
     }
 
@@ -441,7 +442,19 @@ impl Naive {
 
     fn end_flight(&mut self) {
         let flight = self.flight.take();
-        self.to_remove.extend(flight.and_then(|flight| flight.window.file));
+        self.discard(flight.and_then(|flight| flight.window.file));
+    }
+
+    /// Discards a file, after the files that it has replaced.
+    fn discard(&mut self, file: Option<FileName>) {
+        if let Some(file) = file {
+            self.release(|outdated| outdated.start_ms == file.start_ms);
+            self.to_remove.push(file);
+        }
+    }
+
+    fn release(&mut self, is_due: impl Fn(&FileName) -> bool) {
+        self.to_remove.extend(self.outdated.extract_if(.., |file| is_due(file)));
     }
 
     fn hand_over_refused(&mut self) {
@@ -484,6 +497,14 @@ impl Naive {
         self.take_revoked();
         self.hand_over_refused();
         self.has_ended = true;
+    }
+
+    /// Points in the file of the window in flight that are settled.
+    pub(super) fn settled_on_disk(&self) -> u64 {
+        let window = self.flight.as_ref().map(|flight| &flight.window);
+        let settled =
+            window.and_then(|window| Some(window.file?.points - window.left.len() as u64));
+        settled.unwrap_or_default()
     }
 
     pub(super) fn drop_unsaved(&mut self) -> u64 {
@@ -589,10 +610,14 @@ impl Naive {
     pub(super) fn sync_ended(&mut self, fails: bool) {
         let synced = std::mem::take(&mut self.to_sync);
         self.not_synced.extend(synced.into_iter().filter(|_| fails));
-        let is_unsynced = |file: &FileName| self.not_synced.contains(file);
-        if !self.files().iter().any(is_unsynced) {
-            self.to_remove.append(&mut self.outdated);
-        }
+        self.release_synced();
+    }
+
+    /// Releases the files that were replaced by files that are synced now.
+    fn release_synced(&mut self) {
+        let mut unsynced = self.files();
+        unsynced.retain(|file| self.not_synced.contains(file) || self.to_sync.contains(file));
+        self.release(|outdated| !unsynced.iter().any(|file| file.start_ms == outdated.start_ms));
     }
 
     /// Whether outdated files stay because a sync has failed.
@@ -646,8 +671,16 @@ impl Naive {
         self.health = NaiveHealth::Ready;
     }
 
-    /// Opens the spool with these windows in it, in order.
-    pub(super) fn opened(&mut self, found: Vec<(FileName, Vec<PointId>)>) {
+    /// Opens the spool with these windows in it, in order, and the files that they replaced. Then
+    /// syncs them.
+    pub(super) fn opened(
+        &mut self,
+        found: Vec<(FileName, Vec<PointId>)>,
+        replaced: &[FileName],
+        is_synced: bool,
+    ) {
+        self.outdated.extend(replaced);
+        self.not_synced.extend(found.iter().map(|(file, _)| *file).filter(|_| !is_synced));
         let found = found.into_iter().map(|(file, left)| {
             self.recovered.extend(&left);
             let id = left[0].0;
@@ -664,6 +697,7 @@ impl Naive {
         });
         let found: Vec<_> = found.collect();
         self.waiting.splice(0..0, found);
+        self.release_synced();
         self.health = NaiveHealth::Ready;
     }
 
@@ -695,13 +729,13 @@ impl Naive {
             {
                 flight.window.file = None;
                 flight.gave_way = true;
-                self.to_remove.push(file);
+                self.discard(Some(file));
                 continue;
             }
             let oldest = self.waiting.iter().position(NaiveWindow::is_on_disk);
             let Some(oldest) = oldest else { break };
             let window = self.waiting.remove(oldest);
-            self.to_remove.extend(window.file);
+            self.discard(window.file);
             dropped += self.drop_all(reason::SPOOL_FULL, window.left);
         }
         dropped
@@ -716,9 +750,11 @@ impl Naive {
             self.waiting.iter_mut().find(|window| window.id == id && !window.is_on_disk());
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.window.id == id) {
             if let Some(outdated) = flight.window.file.replace(file) {
-                let list = if is_synced { &mut self.to_remove } else { &mut self.outdated };
-                list.push(outdated);
                 flight.revoked = None;
+                match is_synced {
+                    true => self.discard(Some(outdated)),
+                    false => self.outdated.push(outdated),
+                }
             }
         } else if let Some(window) = waiting {
             window.file = Some(file);
@@ -759,7 +795,7 @@ impl Naive {
         let is_old = |file: &FileName| file.start_ms + max_age_ms < now_ms;
         let files = self.void(reason::SPOOL_EXPIRED, is_old);
         let dropped: u64 = files.iter().map(|file| file.points).sum();
-        self.to_remove.extend(files);
+        files.into_iter().for_each(|file| self.discard(Some(file)));
         dropped + if self.has_ended { 0 } else { self.revoke(reason::SPOOL_EXPIRED, is_old) }
     }
 
@@ -767,6 +803,9 @@ impl Naive {
         let is_gone = |file: &FileName| !present.contains(file);
         let files = self.void(reason::REMOVED, is_gone);
         let dropped: u64 = files.iter().map(|file| file.points).sum();
+        for file in files {
+            self.release(|outdated| outdated.start_ms == file.start_ms);
+        }
         dropped + self.revoke(reason::REMOVED, is_gone)
     }
 }

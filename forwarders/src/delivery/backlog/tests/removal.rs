@@ -224,6 +224,52 @@ fn a_last_write_that_fails_does_not_hold_up_the_others_and_is_repeated_after_a_r
 }
 
 #[test]
+fn the_end_waits_for_a_removal_that_may_make_room_for_a_window_without_one() {
+    let mut backlog = with_debt();
+    push_3(&mut backlog);
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "remove 1");
+    let seq = write_to_be(&mut backlog).seq;
+    backlog.write_of_failed(seq, None);
+    backlog.removal_is_slow();
+    assert_eq!(work(&mut backlog), "record 1");
+    backlog.record_ended(true);
+    assert!(!backlog.has_debt());
+    assert_eq!(work(&mut backlog), "wait");
+    backlog.removal_ended(Some(DiscardedFiles::default()));
+    assert_eq!(work(&mut backlog), format!("write {seq}"));
+}
+
+#[test]
+fn the_end_does_not_wait_for_the_removal_of_a_recorded_file_that_helps_no_write() {
+    let mut backlog = with_debt();
+    push(&mut backlog, 0);
+    backlog.end_delivery();
+    assert_eq!(work(&mut backlog), "remove 1");
+    backlog.removal_is_slow();
+    assert_eq!(work(&mut backlog), "record 1");
+    backlog.record_ended(true);
+    assert_eq!(work(&mut backlog), "end", "a window without points needs no file");
+}
+
+#[test]
+fn points_that_a_rest_without_a_file_would_repeat_are_counted() {
+    let mut backlog = Backlog::new(&limits(), true);
+    let given: [Step; 5] = [open, push_4, next, late, write];
+    given.into_iter().for_each(|step| step(&mut backlog));
+    assert_eq!(backlog.settled_on_disk(), 0);
+    settle(&mut backlog, 1, &[]);
+    backlog.end_delivery();
+    assert_eq!(backlog.settled_on_disk(), 1, "the file has them");
+    let rest = write_to_be(&mut backlog);
+    backlog.write_of_failed(rest.seq, None);
+    assert_eq!((work(&mut backlog).as_str(), backlog.settled_on_disk()), ("end", 1));
+    backlog.removal_may_help();
+    write_unsynced(&mut backlog);
+    assert_eq!(backlog.settled_on_disk(), 0);
+}
+
+#[test]
 fn a_synced_file_stays_until_the_file_that_replaces_it_is_synced() {
     for is_synced in [true, false] {
         let mut backlog = Backlog::new(&limits(), true);
@@ -249,7 +295,7 @@ fn a_synced_file_stays_until_the_file_that_replaces_it_is_synced() {
 }
 
 #[test]
-fn a_synced_file_stays_while_any_window_of_the_end_is_not_synced() {
+fn a_synced_file_goes_once_the_file_that_replaces_it_is_synced_whatever_others_are() {
     let mut backlog = Backlog::new(&limits(), true);
     let given: [Step; 5] = [open, push_4, next, late, write];
     given.into_iter().for_each(|step| step(&mut backlog));
@@ -263,9 +309,59 @@ fn a_synced_file_stays_while_any_window_of_the_end_is_not_synced() {
     backlog.removal_may_help();
     write_unsynced(&mut backlog);
     backlog.sync_ended(&[]);
-    assert_eq!(work(&mut backlog), "sync 1", "the outdated file is not removed yet");
-    backlog.sync_ended(&[]);
-    assert_eq!(work(&mut backlog), "remove 1");
+    assert_eq!(work(&mut backlog), "remove 1", "the other window has no other file");
+    assert_eq!(work(&mut backlog), "sync 1");
+}
+
+/// Opens a folder in which a power failure or the end of a stop left the file of a window of 4 points,
+/// a later file with the last one, and another window.
+fn open_with_replaced(backlog: &mut Backlog) {
+    backlog.opened(&FoundWindows {
+        first_seq: 9,
+        windows: vec![file(7, 1), file(8, 2)],
+        replaced: vec![file(7, 4)],
+        ..FoundWindows::default()
+    });
+}
+
+#[test]
+fn a_start_removes_no_file_before_the_file_that_replaces_it_is_synced() {
+    for is_synced in [true, false] {
+        let mut backlog = Backlog::new(&limits(), true);
+        open_with_replaced(&mut backlog);
+        assert_eq!((work(&mut backlog).as_str(), files(&backlog)), ("wait", 3));
+        backlog.found_synced(is_synced);
+        let expected = if is_synced { "remove 1" } else { "wait" };
+        assert_eq!(work(&mut backlog), expected);
+        push_3(&mut backlog);
+        backlog.end_delivery();
+        write_unsynced(&mut backlog);
+        assert_eq!(work(&mut backlog), "sync 1");
+        backlog.sync_ended(&[]);
+        let expected = if is_synced { "wait" } else { "end" };
+        assert_eq!(work(&mut backlog), expected, "the sync of other windows says nothing");
+    }
+}
+
+#[test]
+fn a_file_that_was_replaced_goes_with_the_file_that_replaces_it() {
+    let events: [(&str, Step); 4] = [
+        ("remove 7:4 7:1", |b| {
+            next(b);
+            settle(b, 1, &[]);
+        }),
+        ("remove 7:4", |b| lose(b, 7)),
+        ("remove 7:4 7:1", |b| expire_before(b, 8)),
+        ("remove 7:4 7:1", |b| make_room(b, 700)),
+    ];
+    for (expected, event) in events {
+        let mut backlog = Backlog::new(&limits(), true);
+        open_with_replaced(&mut backlog);
+        event(&mut backlog);
+        let Some(DebtStep::Remove(files)) = backlog.next_debt_step(true) else { panic!() };
+        let files = files.remove.iter().map(|file| format!(" {}:{}", file.seq, file.points));
+        assert_eq!(format!("remove{}", files.collect::<String>()), expected);
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn the_folder_is_opened_with_windows_that_come_before_all_others() {
                         replaced: vec![file(6, 4)],
                         ..FoundWindows::default()
                     });
+                    b.found_synced(true);
                     assert_eq!(b.spool_usage().unwrap().replaced, 1);
                 },
                 "recovered 3, spooled 1, spool_corrupt 2, disk 6:1, discard 6 7!, \
@@ -386,6 +387,7 @@ fn files_that_another_one_replaced_are_removed_and_counted() {
     let replaced = vec![file(6, 3), file(7, 3)];
     let found = FoundWindows { first_seq: 8, replaced, ..FoundWindows::default() };
     backlog.opened(&found);
+    backlog.found_synced(true);
     let usage = backlog.spool_usage().unwrap();
     assert_eq!((usage.replaced, usage.files, usage.bytes), (2, 2, 400));
     let Some(DebtStep::Remove(files)) = backlog.next_debt_step(true) else { panic!() };
