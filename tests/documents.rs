@@ -548,6 +548,7 @@ fn shape(value: &Value) -> BTreeSet<String> {
             "rejected",
             "refused",
             "closed",
+            "failed",
             "dropped",
             "by_metric",
             "overflowed_by_metric",

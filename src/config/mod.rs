@@ -41,6 +41,7 @@ use model::{SeriesNaming, SetSeed};
 use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
 
 pub mod admin;
+mod certificates;
 mod conflicts;
 pub mod descriptors;
 pub mod effective;
@@ -432,7 +433,7 @@ pub fn load_and_build(
     let read = read(path)?;
     // Both are checked, so that the errors of one do not hide those of the other.
     let destinations = read.0.destinations(&read.1, instance);
-    let file = checked(read);
+    let file = checked(read).and_then(certificates::load);
     let errors = [destinations.as_ref().err(), file.as_ref().err()];
     ConfigErrors::check(
         errors.into_iter().flatten().flat_map(ConfigErrors::iter).cloned().collect(),
