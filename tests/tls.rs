@@ -543,3 +543,42 @@ fn telegraf_sends_with_its_certificate() {
     assert_eq!(listener(&status)["tls"]["handshakes"]["completed"], 1);
     assert!(total(&daemon.stop().points("out"), "logins", "count") >= 1.0);
 }
+
+#[test]
+fn tallyd_send_verifies_the_daemon_and_presents_a_certificate() {
+    let (daemon, pki) = mutual("");
+    let folder = tempfile::tempdir().unwrap();
+    let stranger = Pki::new(folder.path(), "stranger");
+    let to = format!("tcp://{}", daemon.address("json/tcp "));
+    let admin = format!("http://{}", daemon.admin);
+    let (ca, own) = (pki.path("ca.pem"), stranger.path("stranger.pem"));
+    let (cert, key) = (pki.path("client.pem"), pki.path("client.key"));
+    let identity = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let send = |ca: &std::path::Path, more: &[&str]| {
+        let mut command = tallyd();
+        command.args(["send", "m", "counter", "--to", &to, "--tls-ca"]).arg(ca).args(more);
+        let sent = command.output().unwrap();
+        let text = [sent.stdout, sent.stderr].concat();
+        (sent.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (status, text) = send(&ca, &[&identity[..], &["--verify", "--admin", &admin]].concat());
+    assert!(status == Some(0) && text.contains("accepted by json/tcp"), "{text}");
+    let (status, text) = send(&ca, &[&identity[..], &["--tls-name", "localhost"]].concat());
+    assert_eq!(status, Some(0), "{text}");
+    daemon.wait_received(2);
+    for (ca, more, words) in [
+        (&ca, &[][..], "CertificateRequired"),
+        (&own, &identity[..], "invalid peer certificate"),
+        (&cert, &identity[..], "invalid peer certificate"),
+        (&key, &identity[..], "the file contains no PEM certificate"),
+        (&ca, &[&identity[..], &["--tls-name", "other"]].concat()[..], "not valid for name"),
+    ] {
+        let (status, text) = send(ca, more);
+        assert!(status == Some(1) && text.contains(words), "{status:?} {text}");
+    }
+    let udp = format!("udp://{}", daemon.udp);
+    let sent = tallyd().args(["send", "m", "counter", "--to", &udp, "--tls-ca"]).arg(&ca).output();
+    let text = String::from_utf8(sent.unwrap().stderr).unwrap();
+    assert!(text.contains("TLS is for tcp://HOST:PORT"), "{text}");
+    assert_eq!(daemon.status()["ledger"]["received"], 2);
+}
