@@ -327,10 +327,12 @@ fn drops_of_earlier_runs_are_not_counted() {
 #[test]
 fn a_client_shakes_hands_over_a_passed_socket_as_soon_as_the_daemon_runs() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Connections have this buffer too, so the daemon must wait to send its long certificate.
+    SockRef::from(&held).set_send_buffer_size(4096).unwrap();
     let address = held.local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(folder.path(), "ca");
-    pki.issue("server");
+    pki.issue_long("server");
     let listener = format!(
         "bind_port: 0\nlisteners: [{{ transport: tcp, address: \"{address}\", \
          tls: {{ cert_file: DIR/server.pem, key_file: DIR/server.key }} }}]\n"

@@ -77,7 +77,7 @@ fn logged<'a>(stopped: &'a Stopped, words: &[&str]) -> Vec<&'a Value> {
 }
 
 /// Waits until the daemon closes a connection.
-fn wait_closed(mut stream: impl Read) {
+fn wait_closed(mut stream: &TcpStream) {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
         Ok(_) => {}
@@ -265,7 +265,7 @@ fn a_client_gets_through_although_all_handshakes_are_taken() {
     let handshakes = &listener(&status)["tls"]["handshakes"];
     assert_eq!((&handshakes["open"], &handshakes["completed"]), (&json!(2), &json!(1)));
     for gone in silent.drain(..3) {
-        wait_closed(gone);
+        wait_closed(&gone);
     }
     let stopped = daemon.stop();
     assert_eq!(logged(&stopped, &["`tls.max_handshakes` were in progress"]).len(), 1);

@@ -48,6 +48,15 @@ impl Pki {
         });
     }
 
+    /// Issues a certificate of about 40 KB.
+    pub fn issue_long(&self, name: &str) {
+        self.issue_with(name, |params| {
+            let names = (0..1_000).map(|number| format!("host-{number}.a-long-name.example.net"));
+            let names = names.map(|name| rcgen::SanType::DnsName(name.try_into().unwrap()));
+            params.subject_alt_names.extend(names);
+        });
+    }
+
     fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
         let (mut params, key) = (params(name), KeyPair::generate().unwrap());
         params.subject_alt_names = vec![
