@@ -576,6 +576,9 @@ fn tallyd_send_verifies_the_daemon_and_presents_a_certificate() {
         let (status, text) = send(ca, more);
         assert!(status == Some(1) && text.contains(words), "{status:?} {text}");
     }
+    let plain = tallyd().args(["send", "m", "counter", "--to", &to]).output().unwrap();
+    let text = String::from_utf8(plain.stderr).unwrap();
+    assert!(text.contains("the listener has `tls`: add --tls-ca"), "{text}");
     let udp = format!("udp://{}", daemon.udp);
     let sent = tallyd().args(["send", "m", "counter", "--to", &udp, "--tls-ca"]).arg(&ca).output();
     let text = String::from_utf8(sent.unwrap().stderr).unwrap();

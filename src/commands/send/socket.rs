@@ -156,6 +156,11 @@ impl MessageSocket {
             };
             match read {
                 Ok(0) => return Ok(()),
+                // Without TLS, a daemon sends nothing; with TLS, the alert that it closes.
+                Ok(_) if self.tls.is_none() => {
+                    let words = "the listener has `tls`: add --tls-ca";
+                    return Err(io::Error::new(ErrorKind::InvalidData, words));
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
