@@ -374,11 +374,17 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
     let folder = tempfile::Builder::new().prefix("k").tempdir().unwrap();
     let kamailio = common::replay::Replay::start(folder.path());
     kamailio.learn("");
+    let certificates = tempfile::tempdir().unwrap();
+    let pki = common::pki::Pki::new(certificates.path(), "ca");
+    pki.issue("server");
     // Nothing listens on port 1.
-    let daemon = Daemon::start(&format!(
-        "interval: 200ms\nbind_port: 0\n\
+    let daemon = Daemon::start_in(
+        certificates,
+        &format!(
+            "interval: 200ms\nbind_port: 0\n\
          listeners:\n\
-         - {{ transport: tcp, address: \"127.0.0.1:0\" }}\n\
+         - {{ transport: tcp, address: \"127.0.0.1:0\", \
+         tls: {{ cert_file: DIR/server.pem, key_file: DIR/server.key }} }}\n\
          - {{ transport: udp, address: \"127.0.0.1:0\", allow: [192.0.2.1], \
          mirror: [\"udp://127.0.0.1:1\"] }}\n\
          kamailio: [{{ endpoint: \"{}\", interval: 200ms, tags: {{ node: edge-1 }}, methods: [default, no.such] }}]\n\
@@ -386,12 +392,14 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
          spool: {{ max_files: 1 }} }} }}\n  \
          kafka: {{ kafka_broker: \"127.0.0.1:1\", kafka_topic: \"m.{{name}}\" }}\n  prometheus: {{ listen: \"127.0.0.1:0\", \
          merge: {{ url: \"http://127.0.0.1:1/\" }}, probe: {{ targets: [none] }} }}\n",
-        kamailio.unix
-    ));
+            kamailio.unix
+        ),
+    );
     let job = format!("dashboards-{}", std::process::id());
     let both = [daemon.admin.to_string(), daemon.page.unwrap().to_string()];
     let _targets = scrape(&targets, &both, &job);
 
+    let tls = daemon.address("json/tcp ");
     let refused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let allows_others = daemon.status()["listeners"]
         .as_array()
@@ -413,6 +421,8 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
             // Fails for a stream listener, which has no UDP socket on that port.
             let _is_sent = refused.send_to(b"{}", address);
         }
+        // A TLS handshake that fails.
+        drop(std::net::TcpStream::connect(tls).unwrap());
         left.retain(|(_, expression)| answer(&url, expression, &job).is_empty());
         assert!(Instant::now() < deadline, "no answer for {left:#?}");
         std::thread::sleep(Duration::from_millis(100));

@@ -552,6 +552,7 @@ fn shape(value: &Value) -> BTreeSet<String> {
             "rejected",
             "refused",
             "closed",
+            "failed",
             "dropped",
             "by_metric",
             "overflowed_by_metric",

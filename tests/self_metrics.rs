@@ -62,6 +62,8 @@ fn busy(more: &str) -> Daemon {
     let mut config = "interval: 200ms\n\
         listeners:\n\
         - { transport: tcp, address: \"127.0.0.1:0\" }\n\
+        - { transport: tcp, address: \"127.0.0.1:0\", \
+            tls: { cert_file: DIR/server.pem, key_file: DIR/server.key } }\n\
         - { transport: udp, address: \"127.0.0.1:0\", threads: 2, allow: [192.0.2.1], \
             mirror: [\"udp://127.0.0.1:1\"] }\n\
         bind_port: 0\n\
@@ -73,7 +75,9 @@ fn busy(more: &str) -> Daemon {
     config += "  kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: \"m.{name}\" }\n";
     config += "  prometheus: { listen: \"127.0.0.1:0\", merge: { url: \"http://127.0.0.1:1/\" }, \
                probe: { targets: [none] } }\n";
-    let daemon = Daemon::start(&config);
+    let folder = tempfile::tempdir().unwrap();
+    common::pki::Pki::new(folder.path(), "ca").issue("server");
+    let daemon = Daemon::start_in(folder, &config);
     daemon.send(r#"{"metric_name":"m","metric_type":"counter","count":3}"#);
     daemon.send("nonsense");
     daemon.wait_for("a window on disk", |status| {
@@ -135,7 +139,7 @@ fn the_page_agrees_with_the_status() {
     assert!(sum("tallyd_windows_total") >= 1.0);
     assert_eq!(sum("tallyd_window_interval_seconds"), 0.2);
     let labels = shown["tallyd_samples_received_total"].samples.len();
-    assert_eq!(labels, 3, "threads that share an address are one: {:#}", status["listeners"]);
+    assert_eq!(labels, 4, "threads that share an address are one: {:#}", status["listeners"]);
     assert_eq!(sample("tallyd_forwarder_up", "forwarder=\"graphite\""), 0.0);
     assert_eq!(sample("tallyd_points_spooled", "forwarder=\"graphite\""), 1.0);
     assert_eq!(sample("tallyd_spool_files", "forwarder=\"graphite\""), 1.0);

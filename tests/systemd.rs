@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use common::pki::Pki;
 use common::{Daemon, PATIENCE, points, tallyd, total, write_config};
 use engine::sys::SendRing;
 use nix::sys::ptrace;
@@ -321,6 +322,34 @@ fn drops_of_earlier_runs_are_not_counted() {
     assert_eq!(status["ledger"]["kernel_drops"], 0);
     let log = daemon.stop().log;
     assert!(log.iter().any(|line| line["dropped"].as_u64() > Some(100)), "logged once: {log:#?}");
+}
+
+#[test]
+fn a_client_shakes_hands_over_a_passed_socket_as_soon_as_the_daemon_runs() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Connections have this buffer too, so the daemon must wait to send its long certificate.
+    SockRef::from(&held).set_send_buffer_size(4096).unwrap();
+    let address = held.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pki = Pki::new(folder.path(), "ca");
+    pki.issue_long("server");
+    let listener = format!(
+        "bind_port: 0\nlisteners: [{{ transport: tcp, address: \"{address}\", \
+         tls: {{ cert_file: DIR/server.pem, key_file: DIR/server.key }} }}]\n"
+    );
+    let config = write_config(&folder, &format!("{listener}{TO_FILE}"));
+    let mut client = pki.connect(address, None);
+    let client = thread::spawn(move || {
+        client.write_all(COUNTER.as_bytes()).unwrap();
+        client.flush().unwrap();
+        client
+    });
+    let daemon =
+        Daemon::start_command(folder, &mut with_socket(&config, held.try_clone().unwrap()));
+    // Its end ends the line.
+    drop(client.join().unwrap());
+    daemon.wait_received(1);
+    assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 1.0);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 use api::CountsByReason;
 use api::forwarders::{ForwarderStatus, SpoolStatus};
 use api::kamailio::KamailioStatus;
-use api::listeners::{ConnectionStatus, ListenerStatus, MessageLedger, MirrorStatus};
+use api::listeners::{
+    CertificateStatus, ConnectionStatus, HandshakeStatus, ListenerStatus, MessageLedger,
+    MirrorStatus, TlsStatus,
+};
 use api::reload::{LastReload, ReloadStatus};
 use api::status::{AdminStatus, LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
 use basics::time::{rfc3339, rfc3339_ms};
@@ -19,6 +22,7 @@ use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::mirror::MirrorStats;
 use engine::listener::stats::{ConnectionCounts, ListenerCounts, ListenerStats};
+use engine::listener::tls_stats::TlsCounts;
 use kamailio::stats::PollerStats;
 
 /// Metrics that `by_metric` names: those with the most series.
@@ -137,6 +141,19 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
                 closed: owned(closed),
             },
         ),
+        tls: stats.tls().map(tls),
+    }
+}
+
+fn tls(counts: TlsCounts) -> TlsStatus {
+    let TlsCounts { open, begun, completed, failed, certificate } = counts;
+    TlsStatus {
+        handshakes: HandshakeStatus { open, begun, completed, failed: owned(failed) },
+        certificate: certificate.map(|facts| CertificateStatus {
+            names: facts.names,
+            not_before: rfc3339(facts.not_before),
+            not_after: rfc3339(facts.not_after),
+        }),
     }
 }
 

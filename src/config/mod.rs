@@ -42,6 +42,7 @@ use model::{SeriesNaming, SetSeed};
 use yaml::{ConfigError, ConfigErrors, Leaves, Source, Spanned};
 
 pub mod admin;
+mod certificates;
 mod conflicts;
 pub mod descriptors;
 pub mod effective;
@@ -437,7 +438,7 @@ pub fn load_and_build(
     // All are checked, so that the errors of one do not hide those of another.
     let destinations = read.0.destinations(&read.1, instance);
     let access = admin_access(&read.0, &read.1);
-    let file = checked(read);
+    let file = checked(read).and_then(certificates::load);
     let errors = [destinations.as_ref().err(), access.as_ref().err(), file.as_ref().err()];
     ConfigErrors::check(
         errors.into_iter().flatten().flat_map(ConfigErrors::iter).cloned().collect(),

@@ -55,7 +55,7 @@ fn listener_uses(
 
 /// For each listener of the list, the position of its entry in `listeners`: an entry has a listener for
 /// each of its addresses.
-fn positions(config: &Config) -> impl Iterator<Item = usize> {
+pub(super) fn positions(config: &Config) -> impl Iterator<Item = usize> {
     let entries = config.listeners.iter().flat_map(|entries| entries.iter()).enumerate();
     entries.flat_map(|(index, entry)| {
         let addresses = entry.address.as_ref().map_or(1, |addresses| addresses.get().all().len());

@@ -12,6 +12,7 @@ pub mod http_request;
 pub mod keys;
 pub mod markdown;
 pub mod otelcol;
+pub mod pki;
 pub mod prometheus;
 pub mod promtool;
 pub mod pty;

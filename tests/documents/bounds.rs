@@ -17,7 +17,7 @@ pub(crate) enum Quantity {
 }
 
 /// The keys that a section requires in addition to the one that is tried.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 16] = [
     // Without it, `idle_for` has nothing to limit.
     ("forwarders.console", "idle: statsd"),
     ("forwarders.file", "path: x"),
@@ -34,6 +34,7 @@ const NEEDED: [(&str, &str); 15] = [
     ("forwarders.statsd", "address: \"a:1\""),
     ("kamailio[]", "endpoint: \"unix:/x\""),
     ("listeners[]", "address: \"127.0.0.1:1\""),
+    ("listeners[].tls", "cert_file: a, key_file: b"),
     ("rules[]", "match: \"a.*\""),
 ];
 
@@ -72,6 +73,7 @@ pub(crate) fn example(path: &str, value: Option<&str>) -> String {
         {
             yaml += &format!("{needed}, ");
         }
+        let first = inner.split('.').next().unwrap();
         if section == "listeners[]"
             && [
                 "max_connections",
@@ -79,8 +81,9 @@ pub(crate) fn example(path: &str, value: Option<&str>) -> String {
                 "idle_timeout",
                 "keepalive",
                 "max_line",
+                "tls",
             ]
-            .contains(&inner)
+            .contains(&first)
         {
             yaml += "transport: tcp, ";
         }

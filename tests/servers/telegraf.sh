@@ -17,7 +17,7 @@ EOF
 
 version=v1.37.2
 # A complete build takes ten times as long.
-plugins='custom inputs.statsd outputs.file serializers.influx inputs.kafka_consumer parsers.xpath outputs.influxdb'
+plugins='custom inputs.statsd outputs.file serializers.influx inputs.kafka_consumer parsers.xpath outputs.influxdb outputs.socket_writer serializers.template'
 # Another list of plugins is another program.
 built=$packages/telegraf-$version-$(cksum <<<"$plugins" | cut -d ' ' -f 1)
 

@@ -61,6 +61,9 @@ pub struct ListenerStatus {
     /// Its connections; `tcp` and `unix` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionStatus>,
+    /// Its TLS; only `tcp`, from the first use of TLS on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsStatus>,
 }
 
 /// What became of every connection: `accepted` = `open` + the sum of `closed`.
@@ -73,4 +76,39 @@ pub struct ConnectionStatus {
     pub accepted: u64,
     /// Closed connections by reason.
     pub closed: CountsByReason,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStatus {
+    /// What became of the handshakes.
+    pub handshakes: HandshakeStatus,
+    /// The certificate that new connections get; `None` if a reload removed TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// What became of every handshake: `begun` = `open` + `completed` + the sum of `failed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandshakeStatus {
+    /// Handshakes in progress.
+    pub open: u64,
+    /// Handshakes begun.
+    pub begun: u64,
+    /// Completed handshakes.
+    pub completed: u64,
+    /// Failed handshakes by reason.
+    pub failed: CountsByReason,
+}
+
+/// A certificate of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Its subject and alternative names.
+    pub names: String,
+    /// The start of its validity (RFC 3339).
+    pub not_before: String,
+    /// The end of its validity (RFC 3339).
+    pub not_after: String,
 }

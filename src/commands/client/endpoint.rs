@@ -18,6 +18,8 @@ pub struct SendEndpoint {
     pub transport: Transport,
     /// The address or path.
     pub place: SocketPlace,
+    /// The host as it is written, which a certificate must name; empty for a path.
+    pub host: String,
 }
 
 /// Addresses or a path.
@@ -36,6 +38,9 @@ impl SendEndpoint {
         let transport = Transport::from_word(transport).ok_or_else(|| {
             format!("`{transport}` is not a transport: use udp, tcp, unix or unix_datagram")
         })?;
+        let (host, _) =
+            place.rsplit_once(':').filter(|_| transport.has_address()).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let place = if transport.has_address() {
             SocketPlace::Addresses(address::resolve(place)?)
         } else if place.starts_with('/') {
@@ -43,7 +48,7 @@ impl SendEndpoint {
         } else {
             return Err(format!("a socket's path starts with `/`, not `{place}`"));
         };
-        Ok(Self { transport, place })
+        Ok(Self { transport, place, host })
     }
 
     /// The protocol and endpoint of a listener by its name in the status, such as
@@ -90,7 +95,8 @@ impl Default for SendEndpoint {
     /// The listener of a daemon without configuration.
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
-        Self { transport: Transport::Udp, place: SocketPlace::Addresses(vec![address]) }
+        let host = address.ip().to_string();
+        Self { transport: Transport::Udp, place: SocketPlace::Addresses(vec![address]), host }
     }
 }
 

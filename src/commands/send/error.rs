@@ -37,6 +37,12 @@ pub(super) enum SendCommandError {
     /// The listener at the endpoint speaks another protocol.
     #[error("the listener at {endpoint} speaks {spoken}: {}", spoken_hint(.spoken))]
     Protocol { endpoint: SendEndpoint, spoken: &'static str },
+    /// The endpoint, or the listener of the configuration, does not fit the options for TLS.
+    #[error("{0}")]
+    Tls(String),
+    /// The handshake failed.
+    #[error("cannot send to {endpoint} over TLS: {source}")]
+    Handshake { endpoint: SendEndpoint, source: io::Error },
     /// The endpoint refuses the connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),

@@ -15,6 +15,7 @@ pub mod options;
 mod sending;
 mod socket;
 mod target;
+mod tls;
 mod verify;
 mod words;
 

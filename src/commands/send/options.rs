@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::tls::TlsArgs;
 use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::endpoint::SendEndpoint;
@@ -25,6 +26,10 @@ pub struct SendArgs {
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Where to")]
     pub config: ConfigArgs,
+
+    /// TLS.
+    #[command(flatten, next_help_heading = "TLS")]
+    pub tls: TlsArgs,
 
     /// Send statsd lines instead of JSON
     #[arg(long, help_heading = "Message")]

@@ -62,8 +62,7 @@ impl<'a> Sending<'a> {
     pub(super) fn start(args: &'a SendArgs, to: SendTarget) -> Result<Self, SendCommandError> {
         let verification =
             args.verify.then(|| Verification::start(&to, args.protocol())).transpose()?;
-        let socket =
-            if args.print { None } else { Some(MessageSocket::open(&to.endpoint, args.rate)?) };
+        let socket = if args.print { None } else { Some(MessageSocket::open(&to, args.rate)?) };
         let progress = ProgressLine::new();
         let (messages, held_back, latest) = (0, 0, Vec::new());
         Ok(Self { args, to, socket, verification, progress, messages, held_back, latest })

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::commands::client::connect::{ConnectError, connect, is_passing};
-use crate::commands::client::endpoint::SendEndpoint;
+use super::error::SendCommandError;
+use super::target::SendTarget;
+use super::tls::TlsConnection;
+use crate::commands::client::connect::{connect, is_passing};
 use crate::commands::client::pace::{Pacer, SendRate};
 use engine::listener::Transport;
 use engine::sys::SendRing;
@@ -25,6 +27,8 @@ const STUCK: Duration = Duration::from_secs(10);
 /// An open socket to a daemon.
 pub(super) struct MessageSocket {
     socket: Socket,
+    /// `None` without TLS.
+    tls: Option<TlsConnection>,
     is_datagram: bool,
     /// Only for UDP: every other transport makes a sender wait itself.
     pacer: Option<(Pacer, Instant)>,
@@ -43,7 +47,8 @@ impl MessageSocket {
     ///
     /// # Errors
     /// When this host can tell that no daemon listens there.
-    pub(super) fn open(endpoint: &SendEndpoint, rate: SendRate) -> Result<Self, ConnectError> {
+    pub(super) fn open(to: &SendTarget, rate: SendRate) -> Result<Self, SendCommandError> {
+        let endpoint = &to.endpoint;
         let pacer = match (endpoint.transport, rate) {
             (Transport::Udp, SendRate(Some(rate))) => {
                 Some((Pacer::new(rate.get() as f64), Instant::now()))
@@ -51,9 +56,17 @@ impl MessageSocket {
             _ => None,
         };
         let socket = connect(endpoint)?;
+        let tls = to.tls.as_ref().map(|client| {
+            // Only for the handshake: the daemon sends nothing after it.
+            socket.set_read_timeout(Some(STUCK))?;
+            TlsConnection::open(client, &socket)
+        });
+        let tls = tls
+            .transpose()
+            .map_err(|source| SendCommandError::Handshake { endpoint: endpoint.clone(), source })?;
         let is_datagram = endpoint.is_datagram();
         let (pending, ends) = (Vec::new(), Vec::new());
-        Ok(Self { socket, is_datagram, pacer, pending, ends, payloads: 0, bytes: 0 })
+        Ok(Self { socket, tls, is_datagram, pacer, pending, ends, payloads: 0, bytes: 0 })
     }
 
     /// The address of this end, as the daemon sees it; `None` for a Unix socket.
@@ -110,7 +123,10 @@ impl MessageSocket {
     fn flush_lines(&mut self) -> io::Result<()> {
         let mut rest = self.pending.as_slice();
         while !rest.is_empty() {
-            let written = while_passing(|| (&self.socket).write(rest))?;
+            let written = while_passing(|| match &mut self.tls {
+                None => (&self.socket).write(rest),
+                Some(tls) => tls.write(&self.socket, rest),
+            })?;
             rest = &rest[written..];
         }
         self.pending.clear();
@@ -127,12 +143,24 @@ impl MessageSocket {
         if self.is_datagram {
             return self.socket.take_error()?.map_or(Ok(()), Err);
         }
+        if let Some(tls) = &mut self.tls {
+            tls.close(&self.socket)?;
+        }
         self.socket.shutdown(Shutdown::Write)?;
         // The daemon closes its end after reading everything, and otherwise resets the connection.
         self.socket.set_read_timeout(Some(STUCK))?;
         loop {
-            match (&self.socket).read(&mut [0; 64]) {
+            let read = match &mut self.tls {
+                None => (&self.socket).read(&mut [0; 64]),
+                Some(tls) => tls.read(&self.socket, &mut [0; 64]),
+            };
+            match read {
                 Ok(0) => return Ok(()),
+                // Without TLS, a daemon sends nothing; with TLS, the alert that it closes.
+                Ok(_) if self.tls.is_none() => {
+                    let words = "the listener has `tls`: add --tls-ca";
+                    return Err(io::Error::new(ErrorKind::InvalidData, words));
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -2,11 +2,12 @@
 
 use super::error::SendCommandError;
 use super::options::SendArgs;
+use super::tls::TlsClient;
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
 use crate::commands::client::ledger::LedgerError;
 use crate::config::ConfigFile;
-use engine::listener::Protocol;
+use engine::listener::Transport;
 use engine::protocol::MessageLimits;
 
 /// A listener of a daemon.
@@ -15,6 +16,8 @@ pub(super) struct SendTarget {
     pub(super) limits: MessageLimits,
     /// The admin endpoint; `None` if it is disabled.
     pub(super) admin: Option<AdminEndpoint>,
+    /// `None` without TLS.
+    pub(super) tls: Option<TlsClient>,
 }
 
 /// Finds the listener by the options and the configuration.
@@ -22,7 +25,7 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     let loaded = load(args)?;
     let endpoint = match (&args.to, &loaded) {
         (Some(endpoint), _) => endpoint.clone(),
-        (None, Some(loaded)) => listener(loaded, args.protocol())?,
+        (None, Some(loaded)) => listener(args, loaded)?,
         (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
         (None, None) => SendEndpoint::default(),
     };
@@ -34,7 +37,18 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
         false => None,
     };
     let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
-    Ok(SendTarget { endpoint, limits, admin })
+    let tls = tls(args, &endpoint)?;
+    Ok(SendTarget { endpoint, limits, admin, tls })
+}
+
+/// The settings of TLS, if the options ask for it.
+fn tls(args: &SendArgs, endpoint: &SendEndpoint) -> Result<Option<TlsClient>, SendCommandError> {
+    let tls = args.tls.client(&endpoint.host).map_err(SendCommandError::Tls)?;
+    if tls.is_some() && endpoint.transport != Transport::Tcp {
+        let words = format!("--tls-ca: TLS is for tcp://HOST:PORT, not for {endpoint}");
+        return Err(SendCommandError::Tls(words));
+    }
+    Ok(tls)
 }
 
 /// The configuration. Without `--config` it is not needed when `--to` names the endpoint.
@@ -45,11 +59,18 @@ fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendCommandError> {
     configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
-fn listener(loaded: &ConfigFile, protocol: Protocol) -> Result<SendEndpoint, SendCommandError> {
+fn listener(args: &SendArgs, loaded: &ConfigFile) -> Result<SendEndpoint, SendCommandError> {
+    let protocol = args.protocol();
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
         named.next().ok_or_else(|| no_listener(loaded.source.name(), protocol.as_str()))?;
     let name = listener.to_string();
+    if listener.endpoint.tls().is_some() && args.tls.tls_ca.is_none() {
+        return Err(SendCommandError::Tls(format!(
+            "{name} has `tls`: add --tls-ca with the authority of its certificate, --tls-name with a \
+             name in that certificate and, if it has `client_ca_file`, --tls-cert and --tls-key"
+        )));
+    }
     let (_, mut endpoint) =
         SendEndpoint::of_listener(&name).ok_or_else(|| SendCommandError::Unknown(name.clone()))?;
     if let SocketPlace::Addresses(addresses) = &mut endpoint.place {

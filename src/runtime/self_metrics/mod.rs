@@ -20,12 +20,14 @@ use engine::aggregator::windows::WindowCounts;
 use engine::listener::stats::{
     CloseReason, ConnectionCounts, ListenerCounts, ListenerStats, RefusalReason,
 };
+use engine::listener::tls_stats::TlsCounts;
 use engine::protocol::RejectReason;
 
 mod admin;
 mod kamailio;
 pub mod page;
 pub mod pipeline;
+mod tls;
 
 /// Label with the name of a listener, as in log and status.
 const LISTENER: &str = "listener";
@@ -96,6 +98,7 @@ struct ListenerNow {
     receive_buffer: Option<usize>,
     refused: BTreeMap<&'static str, u64>,
     connections: Option<ConnectionCounts>,
+    tls: Option<TlsCounts>,
     /// Copies sent and not sent, by target.
     mirrors: BTreeMap<String, [u64; 2]>,
 }
@@ -118,6 +121,7 @@ fn by_label(listeners: &[Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
         }
         // Only datagram listeners have several threads; one thread serves all connections.
         now.connections = stats.connections();
+        now.tls = stats.tls();
     }
     by_label
 }
@@ -268,6 +272,7 @@ impl SelfMetricFamilies {
                 .filter_map(|(label, now)| Some((label_of(label), now.receive_buffer? as f64))),
         );
         self.connections(listeners);
+        self.tls(listeners);
         self.mirrors(listeners);
     }
 

@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error};
 use super::allow::AllowList;
 use super::mirror::MirrorList;
 use super::stream_config::{Keepalive, StreamConfig};
+use super::tls_config::{ListenerTls, ListenerTlsSection};
 use super::{Protocol, Transport};
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
@@ -89,6 +90,9 @@ pub struct ListenerSection {
     /// For `tcp` and `unix`: maximum length of a line; a longer one is rejected as `too_long`. Each
     /// connection may take this much memory. 256B to 16MiB. Defaults to `64KiB`.
     pub max_line: Option<Spanned<LineLength>>,
+    /// For `tcp`: TLS 1.2 and 1.3. A reload reads the files again; open connections stay. Defaults to
+    /// none, connections without TLS.
+    pub tls: Option<Spanned<ListenerTlsSection>>,
 }
 
 impl ListenerSection {
@@ -144,7 +148,8 @@ impl ListenerSection {
             }),
             Transport::Tcp => ListenerConfig::for_each(protocol, addresses()?, |address| {
                 let (allow, stream) = (allow.clone(), self.stream());
-                ListenerEndpoint::Tcp(TcpConfig { address, allow, stream })
+                let tls = self.tls.as_ref().map(|tls| ListenerTls::new(tls.get()));
+                ListenerEndpoint::Tcp(TcpConfig { address, allow, stream, tls })
             }),
             Transport::Unix => {
                 let stream = self.stream();
@@ -159,7 +164,7 @@ impl ListenerSection {
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 13] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 14] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
         fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
@@ -183,6 +188,7 @@ impl ListenerSection {
             ("idle_timeout", span(self.idle_timeout.as_ref()), &[Tcp, Unix]),
             ("keepalive", span(self.keepalive.as_ref()), &[Tcp]),
             ("max_line", span(self.max_line.as_ref()), &[Tcp, Unix]),
+            ("tls", span(self.tls.as_ref()), &[Tcp]),
         ]
     }
 
@@ -272,6 +278,8 @@ pub struct TcpConfig {
     pub allow: AllowList,
     /// Limits of its connections.
     pub stream: StreamConfig,
+    /// TLS for new connections; `None` for connections without it.
+    pub tls: Option<ListenerTls>,
 }
 
 /// The settings of a `unix` listener.
@@ -340,6 +348,23 @@ impl ListenerEndpoint {
             Self::Tcp(tcp) => Some(&mut tcp.stream),
             Self::Unix(unix) => Some(&mut unix.stream),
             Self::Udp(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// Its TLS, if it has any.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ListenerTls> {
+        match self {
+            Self::Tcp(tcp) => tcp.tls.as_ref(),
+            Self::Udp(_) | Self::Unix(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn tls_mut(&mut self) -> Option<&mut ListenerTls> {
+        match self {
+            Self::Tcp(tcp) => tcp.tls.as_mut(),
+            Self::Udp(_) | Self::Unix(_) | Self::UnixDatagram(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::Origin;
 use super::lines::LineBuffer;
+use super::tls_session::TlsSession;
 
 /// Stale entries of the idle order that are kept in addition to as many as there are connections.
 const STALE_MAX: usize = 64;
@@ -19,6 +20,8 @@ pub(super) struct OpenConnection {
     pub(super) socket: OwnedFd,
     pub(super) peer: Peer,
     pub(super) lines: LineBuffer,
+    /// `None` without TLS.
+    pub(super) tls: Option<Box<TlsSession>>,
     /// When it was accepted, or when its last line ended. Single bytes do not count: an attacker
     /// could otherwise hold all connections forever with a byte now and then.
     pub(super) alive: Instant,
@@ -152,7 +155,8 @@ mod tests {
             let peer = Peer::Ip(Some(([127, 0, 0, (number % 2) as u8], 9).into()));
             let alive = start + Duration::from_secs(age as u64);
             let socket = File::open("/dev/null").unwrap().into();
-            let connection = OpenConnection { socket, peer, lines: LineBuffer::default(), alive };
+            let lines = LineBuffer::default();
+            let connection = OpenConnection { socket, peer, lines, tls: None, alive };
             connections.insert(*number, connection);
         }
         connections

@@ -17,6 +17,8 @@ pub mod config;
 mod connections;
 pub mod datagram;
 pub mod diagnosis;
+mod handshakes;
+mod keepalive;
 pub(crate) mod lines;
 pub mod mirror;
 pub mod obstacle;
@@ -32,6 +34,9 @@ pub mod stream;
 pub mod stream_config;
 pub mod tap;
 mod tcp;
+pub mod tls_config;
+mod tls_session;
+pub mod tls_stats;
 pub mod udp;
 pub mod unix;
 

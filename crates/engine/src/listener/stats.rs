@@ -3,13 +3,14 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::net::sockopt;
 
 use super::mirror::MirrorStats;
 use super::senders::SenderCounts;
+use super::tls_stats::{TlsCounts, TlsStats};
 use crate::protocol::RejectReason;
 use crate::sys;
 
@@ -96,6 +97,8 @@ pub struct ListenerStats {
     kernel: Mutex<KernelDrops>,
     refused: [AtomicU64; RefusalReason::ALL.len()],
     connections: Option<ConnectionStats>,
+    /// Absent until the listener has TLS for the first time.
+    tls: OnceLock<TlsStats>,
     senders: SenderCounts,
     mirrors: Mutex<Vec<Arc<MirrorStats>>>,
 }
@@ -132,16 +135,18 @@ pub enum CloseReason {
     Idle,
     /// It had completed no line for the longest time when another one needed its place.
     Evicted,
-    /// The system reported an error.
+    /// The system reported an error, or the peer broke the rules of TLS after the handshake.
     Failed,
+    /// Its TLS handshake failed.
+    Handshake,
     /// The daemon stops.
     Stopped,
 }
 
 impl CloseReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 5] =
-        [Self::ByPeer, Self::Idle, Self::Evicted, Self::Failed, Self::Stopped];
+    pub const ALL: [Self; 6] =
+        [Self::ByPeer, Self::Idle, Self::Evicted, Self::Failed, Self::Handshake, Self::Stopped];
 
     /// The name in the status.
     #[must_use]
@@ -151,6 +156,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Evicted => "evicted",
             Self::Failed => "failed",
+            Self::Handshake => "handshake",
             Self::Stopped => "stopped",
         }
     }
@@ -223,6 +229,7 @@ impl ListenerStats {
             kernel: Mutex::default(),
             refused: Default::default(),
             connections: None,
+            tls: OnceLock::new(),
             senders: SenderCounts::default(),
             mirrors: Mutex::default(),
         }
@@ -357,6 +364,17 @@ impl ListenerStats {
         Some(ConnectionCounts { open, accepted, accept_errors, closed })
     }
 
+    /// The statistics of TLS, from the first use of TLS on.
+    pub(super) fn tls_stats(&self) -> &TlsStats {
+        self.tls.get_or_init(TlsStats::default)
+    }
+
+    /// The counts of TLS handshakes, for listeners that have or had TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsCounts> {
+        self.tls.get().map(TlsStats::counts)
+    }
+
     /// Asks the kernel how many datagrams it dropped because the socket's buffer was full. If the
     /// kernel merges datagrams, a packet counts once.
     pub fn kernel_drops(&self) -> u64 {
@@ -388,7 +406,7 @@ impl KernelDrops {
 }
 
 /// The counts by name, without zeros.
-fn by_word<const N: usize>(
+pub(super) fn by_word<const N: usize>(
     words: [&'static str; N],
     counts: &[AtomicU64; N],
 ) -> BTreeMap<&'static str, u64> {

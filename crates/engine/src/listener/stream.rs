@@ -2,7 +2,7 @@
 //!
 //! One thread serves all connections of a listener. It never blocks on any of them, and reads a
 //! bounded number of bytes from one before the next has its turn. Data that it has not read yet
-//! stays in the kernel, which makes the sender wait.
+//! stays in the kernel, which makes the sender wait. [`tls`] has what differs with TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,16 +17,19 @@ use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use socket2::Socket;
 use tracing::warn;
 
+use self::tls::TlsServer;
+use super::Protocol;
 use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
 use super::connections::{Connections, OpenConnection, Peer};
+use super::keepalive::set_keepalive;
 use super::lines::{LineBuffer, LineChunk};
 use super::recorder::{ListenerUpdate, Recorder};
 use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
 use super::stats::{CloseReason, ListenerStats, RefusalReason};
 use super::stream_config::{Keepalive, StreamConfig};
-use super::{Protocol, tcp};
+use super::tls_config::TlsSettings;
 use crate::protocol::{RejectReason, Rejection};
 use crate::wake::Waker;
 
@@ -59,8 +62,8 @@ const LISTENER: u64 = 0;
 /// The parts that differ between TCP and Unix listeners.
 #[derive(Debug)]
 pub(super) enum StreamTransport {
-    /// Peers have addresses, which the list may restrict.
-    Tcp(AllowList),
+    /// Peers have addresses, which the list may restrict, and perhaps TLS.
+    Tcp(AllowList, Option<TlsSettings>),
     /// The permissions of the file restrict who may connect.
     Unix(SocketFile),
 }
@@ -127,6 +130,35 @@ fn count_sender(stats: &ListenerStats, peer: &Peer, bytes: usize, recorder: &Rec
     stats.senders().count(&[(sender, traffic)]);
 }
 
+/// Records bytes that a connection has sent.
+fn record(
+    recorder: &mut Recorder,
+    stats: &ListenerStats,
+    max_line: usize,
+    connection: &mut OpenConnection,
+    bytes: &[u8],
+) {
+    recorder.begin_batch();
+    recorder.count_read(0, bytes.len());
+    let peer = &connection.peer;
+    let is_watched = stats.senders().is_watched();
+    let has_ended_line = connection.lines.feed(bytes, max_line, &mut |part| match part {
+        LineChunk::Lines(lines) => recorder.record_lines(lines, peer),
+        LineChunk::TooLong(line) => {
+            let reason = RejectReason::TooLong;
+            let rejection = Rejection { reason, offset: max_line, expected: "the line's end" };
+            recorder.reject(rejection, line, peer);
+        }
+    });
+    if is_watched {
+        count_sender(stats, peer, bytes.len(), recorder);
+    }
+    recorder.publish();
+    if has_ended_line {
+        connection.alive = Instant::now();
+    }
+}
+
 /// The state of the listener's thread.
 struct Server {
     /// `None` once the daemon stops.
@@ -140,6 +172,7 @@ struct Server {
     gate: Gate,
     recorder: Recorder,
     connections: Connections,
+    tls: TlsServer,
     last_number: u64,
     buffer: Box<[u8]>,
     sweep_at: Option<Instant>,
@@ -151,11 +184,11 @@ struct Server {
 
 impl Server {
     fn new(bound: BoundStream, recorder: Recorder) -> Self {
-        let (allow, file) = match bound.transport {
-            StreamTransport::Tcp(allow) => (allow, None),
-            StreamTransport::Unix(file) => (AllowList::default(), Some(file)),
+        let (allow, tls, file) = match bound.transport {
+            StreamTransport::Tcp(allow, tls) => (allow, tls, None),
+            StreamTransport::Unix(file) => (AllowList::default(), None, Some(file)),
         };
-        Self {
+        let mut server = Self {
             listening: Some(bound.socket),
             origin: file.as_ref().map(|file| file.to_string().into()),
             file,
@@ -165,6 +198,7 @@ impl Server {
             stats: bound.stats,
             recorder,
             connections: Connections::default(),
+            tls: TlsServer::default(),
             last_number: LISTENER,
             // One for all connections: a connection takes memory only for a line that has not
             // ended.
@@ -174,7 +208,9 @@ impl Server {
             full_throttle: LogThrottle::default(),
             address_throttle: LogThrottle::default(),
             accept_throttle: LogThrottle::default(),
-        }
+        };
+        server.set_tls(tls);
+        server
     }
 
     fn run(mut self, waker: &Waker) {
@@ -204,6 +240,7 @@ impl Server {
                 if tcp.stream.keepalive != self.config.keepalive {
                     self.set_keepalive(tcp.stream.keepalive);
                 }
+                self.update_tls(tcp.tls.as_ref());
                 self.config = tcp.stream;
             }
             ListenerEndpoint::Unix(unix) => self.config = unix.stream,
@@ -215,7 +252,7 @@ impl Server {
     fn set_keepalive(&self, keepalive: Keepalive) {
         let open = self.connections.iter().map(|(_, connection)| connection.socket.as_fd());
         for socket in self.listening.iter().map(AsFd::as_fd).chain(open) {
-            if let Err(error) = tcp::set_keepalive(socket, keepalive) {
+            if let Err(error) = set_keepalive(socket, keepalive) {
                 let listener = self.stats.label();
                 warn!(listener, %error, "cannot change `keepalive`");
             }
@@ -243,6 +280,9 @@ impl Server {
 
     fn accept(&mut self, most: usize) {
         for _ in 0..most {
+            if !self.may_accept() {
+                return;
+            }
             let Some(listening) = &self.listening else { return };
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match acceptfrom_with(listening, flags) {
@@ -265,6 +305,8 @@ impl Server {
         if !self.gate.admits(|| address) {
             return;
         }
+        let Ok(tls) = self.new_session() else { return };
+        self.make_room_for_handshake();
         self.make_room(address.map(|address| address.ip()));
         let number = self.last_number + 1;
         if let Err(error) = watch(&self.poll, &socket, number) {
@@ -281,8 +323,11 @@ impl Server {
             None => Peer::Ip(address),
         };
         let alive = Instant::now();
-        let connection = OpenConnection { socket, peer, lines: LineBuffer::default(), alive };
-        self.connections.insert(number, connection);
+        if tls.is_some() {
+            self.begin_handshake(number, alive);
+        }
+        let lines = LineBuffer::default();
+        self.connections.insert(number, OpenConnection { socket, peer, lines, tls, alive });
         self.stats.connection_accepted();
         self.sweep_at = self.sweep_at.or_else(|| self.next_sweep(alive));
     }
@@ -375,9 +420,11 @@ impl Server {
     /// Reads from a connection once. Returns whether there was data.
     fn read(&mut self, number: u64) -> bool {
         let Some(connection) = self.connections.get_mut(number) else { return false };
-        let recorder = &mut self.recorder;
+        if connection.tls.is_some() {
+            return self.read_tls(number);
+        }
         // Before the read: data that is read after the end of a window belongs to the next one.
-        recorder.hand_over_at_edge();
+        self.recorder.hand_over_at_edge();
         let length = match rustix::io::read(&connection.socket, &mut self.buffer[..]) {
             Ok(0) => {
                 self.close(number, CloseReason::ByPeer);
@@ -390,26 +437,8 @@ impl Server {
                 return false;
             }
         };
-        recorder.begin_batch();
-        recorder.count_read(0, length);
-        let (max, peer) = (self.config.max_line, &connection.peer);
-        let is_watched = self.stats.senders().is_watched();
-        let has_ended_line =
-            connection.lines.feed(&self.buffer[..length], max, &mut |part| match part {
-                LineChunk::Lines(lines) => recorder.record_lines(lines, peer),
-                LineChunk::TooLong(line) => {
-                    let reason = RejectReason::TooLong;
-                    let rejection = Rejection { reason, offset: max, expected: "the line's end" };
-                    recorder.reject(rejection, line, peer);
-                }
-            });
-        if is_watched {
-            count_sender(&self.stats, peer, length, recorder);
-        }
-        recorder.publish();
-        if has_ended_line {
-            connection.alive = Instant::now();
-        }
+        let (max_line, bytes) = (self.config.max_line, &self.buffer[..length]);
+        record(&mut self.recorder, &self.stats, max_line, connection, bytes);
         true
     }
 
@@ -418,6 +447,7 @@ impl Server {
     /// message, so it is rejected.
     fn close(&mut self, number: u64, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(number) else { return };
+        self.close_tls(number, &mut connection);
         let line = connection.lines.finish();
         if !line.trim_ascii().is_empty() {
             self.recorder.begin_batch();
@@ -438,7 +468,8 @@ impl Server {
 
     /// The next time at which there is work even if no socket is readable.
     fn next_timer(&self) -> Option<Instant> {
-        [self.sweep_at, self.accept_at].into_iter().flatten().min()
+        let timers = [self.sweep_at, self.accept_at, self.next_handshake_timeout()];
+        timers.into_iter().flatten().min()
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -449,6 +480,7 @@ impl Server {
             self.accept_at = None;
             self.set_accepting(true);
         }
+        self.close_slow_handshakes(now);
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.close_idle(now);
             // Without connections, the thread sleeps until there is one.
@@ -519,6 +551,8 @@ impl Server {
         }
     }
 }
+
+mod tls;
 
 #[cfg(not(loom))]
 #[cfg(test)]

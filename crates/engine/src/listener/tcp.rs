@@ -2,16 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 
-use rustix::net::sockopt;
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 
 use super::bind_error::{BindError, hint};
 use super::config::{ListenerEndpoint, TcpConfig};
+use super::keepalive::set_keepalive;
 use super::passed::{BindTarget, PassedSockets};
 use super::stream::{BACKLOG, BoundStream, StreamTransport};
-use super::stream_config::Keepalive;
+use super::tls_config::ListenerTls;
 use super::{Protocol, Transport};
 
 /// Binds the socket of a listener, unless the service manager passed it.
@@ -20,6 +19,10 @@ pub(super) fn bind(
     config: &TcpConfig,
     passed: &mut PassedSockets,
 ) -> Result<BoundStream, BindError> {
+    let error =
+        |source| BindError { address: config.address.to_string(), hint: hint(&source), source };
+    let tls = config.tls.as_ref().map(ListenerTls::settings).transpose();
+    let tls = tls.map_err(|concern| error(io::Error::other(concern)))?;
     let listening = match passed.take(&BindTarget::address(Transport::Tcp, config.address)) {
         Some(socket) => Ok((socket, config.address)),
         None => listen(config.address),
@@ -29,14 +32,10 @@ pub(super) fn bind(
             set_keepalive(&socket, config.stream.keepalive)?;
             let endpoint = ListenerEndpoint::Tcp(TcpConfig { address, ..config.clone() });
             let label = endpoint.label(protocol);
-            let transport = StreamTransport::Tcp(config.allow.clone());
+            let transport = StreamTransport::Tcp(config.allow.clone(), tls);
             BoundStream::new(socket, protocol, label, transport, config.stream)
         })
-        .map_err(|source| BindError {
-            address: config.address.to_string(),
-            hint: hint(&source),
-            source,
-        })
+        .map_err(error)
 }
 
 fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
@@ -48,18 +47,6 @@ fn listen(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let address = bound_address(&socket, address)?;
     socket.listen(BACKLOG)?;
     Ok((socket, address))
-}
-
-/// Sets when the kernel probes the peer of a connection. A listening socket passes the setting to
-/// the connections that it accepts.
-pub(super) fn set_keepalive(socket: impl AsFd, keepalive: Keepalive) -> io::Result<()> {
-    let Some(silence) = keepalive.silence() else {
-        return Ok(sockopt::set_socket_keepalive(socket, false)?);
-    };
-    sockopt::set_tcp_keepidle(&socket, silence)?;
-    sockopt::set_tcp_keepintvl(&socket, Keepalive::pause(silence))?;
-    sockopt::set_tcp_keepcnt(&socket, Keepalive::PROBES)?;
-    Ok(sockopt::set_socket_keepalive(&socket, true)?)
 }
 
 /// Binds to an address and returns the actual one, in which port 0 is replaced by a free port.

@@ -40,6 +40,11 @@ pub(super) fn redirected(other: Protocol, redirect: &str) -> Advice {
     plain(format!("this is a {}: {redirect}", other_protocol::name(other)))
 }
 
+/// Advice on the first message of a TLS client.
+pub(super) fn tls() -> Advice {
+    plain("this looks like a TLS handshake: send without TLS, or add `tls` to the listener")
+}
+
 fn plain(words: impl Into<String>) -> Advice {
     Advice { nearest: None, words: words.into() }
 }

@@ -98,6 +98,9 @@ fn advice_at(
     rejection: Rejection,
     redirect: &dyn Fn(Protocol) -> String,
 ) -> Option<Advice> {
+    if other_protocol::is_tls(message) {
+        return Some(advice::tls());
+    }
     if let Some(other) = other_protocol::of(protocol, message, rejection.reason) {
         return Some(advice::redirected(other, &redirect(other)));
     }
@@ -247,6 +250,11 @@ mod tests {
             (
                 "_e{5,4}:title|text",
                 "bad_json at byte 0: expected a value, got _e; this is a statsd line: send it as statsd",
+            ),
+            (
+                "\u{16}\u{3}\u{1}\u{2}",
+                "bad_json at byte 0: expected a value, got \\u{16}\\u{3}\\u{1}\\u{2}; this looks like a \
+                 TLS handshake: send without TLS, or add `tls` to the listener",
             ),
             ("42", "not_an_object at byte 0: expected an object, got 42"),
         ] {

@@ -22,6 +22,12 @@ pub(super) fn of(protocol: Protocol, message: &[u8], reason: RejectReason) -> Op
     }
 }
 
+/// Whether it begins like the first message of a TLS client: a handshake record of TLS 1.0, as all later
+/// versions send it, or of SSL 3.
+pub(super) fn is_tls(message: &[u8]) -> bool {
+    message.starts_with(&[0x16, 0x03])
+}
+
 /// Whether all of it is valid for statsd.
 fn is_statsd(message: &[u8]) -> bool {
     let message = message.trim_ascii();

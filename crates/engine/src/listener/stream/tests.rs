@@ -310,7 +310,7 @@ fn the_rest_of_a_line_that_is_too_long_is_no_message_at_the_end_either() {
 fn a_connection_that_fails_rejects_the_line_that_it_leaves_unfinished() {
     let address = "127.0.0.1:0".parse().unwrap();
     let (allow, stream) = (AllowList::default(), stream_config(10, 64));
-    let tcp = TcpConfig { address, allow, stream };
+    let tcp = TcpConfig { address, allow, stream, tls: None };
     let bound = tcp::bind(Protocol::Statsd, &tcp, &mut PassedSockets::default()).unwrap();
     let address = rustix::net::getsockname(&bound.socket).unwrap();
     let address = SocketAddr::try_from(address).unwrap();
@@ -344,7 +344,7 @@ fn a_connection_that_fails_rejects_the_line_that_it_leaves_unfinished() {
 fn a_tcp_client_that_is_not_allowed_is_refused_before_anything_is_read() {
     let allow = serde_json::from_str(r#"["192.0.2.0/24"]"#).unwrap();
     let address = "127.0.0.1:0".parse().unwrap();
-    let tcp = TcpConfig { address, allow, stream: stream_config(10, 64) };
+    let tcp = TcpConfig { address, allow, stream: stream_config(10, 64), tls: None };
     let bound = tcp::bind(Protocol::Statsd, &tcp, &mut PassedSockets::default()).unwrap();
     let address = rustix::net::getsockname(&bound.socket).unwrap();
     let stats = Arc::clone(bound.stats());
