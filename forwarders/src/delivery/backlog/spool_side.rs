@@ -342,10 +342,11 @@ impl Backlog {
         self.spool.discard(file);
     }
 
-    /// Wakes the delivery loop if it waits for files to be removed: without the window that was
-    /// next, a window in memory may be next.
+    /// Wakes the delivery loop if it waits for files to be removed, because without the window that was
+    /// next, a window in memory may be next; or if the first window of this run waited for one that an
+    /// earlier run left.
     fn wake_for_shorter_spool(&mut self) {
-        self.wakes.delivery |= self.spool.debt.is_open();
+        self.wakes.delivery |= self.spool.debt.is_open() || self.waiting.is_first_of_run_free();
     }
 
     /// Records that points of the window `seq` were written to `file`, and whether the file

@@ -145,6 +145,13 @@ impl WaitingWindows {
         seq == self.first_seq && oldest.is_some_and(|window| window.file.seq < seq)
     }
 
+    /// Whether the first window of this run waits, and no window of an earlier run holds it.
+    pub(super) fn is_first_of_run_free(&self) -> bool {
+        let (spooled, queued) = (self.spooled.front(), self.queued().front());
+        let fronts = [spooled.map(|window| window.file.seq), queued.map(|window| window.seq)];
+        fronts.contains(&Some(self.first_seq)) && !self.is_held_by_earlier_run(self.first_seq)
+    }
+
     fn first_free_queued(&self) -> Option<usize> {
         // Only the first window can be held, so the second one is free.
         let mut queued = self.queued().iter().take(2);

@@ -254,6 +254,20 @@ fn windows_expire_on_disk_only() {
                 "recovered 3, spooled 3, disk 7:2, flight 6:1@1",
             ),
             row(
+                "the last of an earlier run, for which the first window of this run waits",
+                &[open_with_2, push_3],
+                |b| expire_before(b, 8),
+                "flushed 3, recovered 3, queued 3, spool_expired 3, memory 8:3, discard 6 7, \
+                 wake delivery",
+            ),
+            row(
+                "not the last of an earlier run",
+                &[open_with_2, push_3],
+                |b| expire_before(b, 7),
+                "flushed 3, recovered 3, queued 3, spooled 2, spool_expired 1, disk 7:2, memory 8:3, \
+                 discard 6",
+            ),
+            row(
                 "not in memory",
                 &[open, push_3, push_4],
                 |b| expire_before(b, 99),
