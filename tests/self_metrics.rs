@@ -63,7 +63,7 @@ fn busy(more: &str) -> Daemon {
         listeners:\n\
         - { transport: tcp, address: \"127.0.0.1:0\" }\n\
         - { transport: udp, address: \"127.0.0.1:0\", threads: 2, allow: [192.0.2.1], \
-            mirror: [\"udp://127.0.0.1:1\"] }\n\
+            mirror: [\"udp://127.0.0.1:1\"], secret: 0123456789abcdef }\n\
         bind_port: 0\n\
         forwarders:\n  file: { path: DIR/points }\n"
         .to_owned();

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
 use engine::aggregator::clock::next_multiple;
+use engine::listener::signature::windows::ReplayWindows;
 use forwarders::delivery::destination::Destination;
 use forwarders::restart::{
     RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
@@ -22,6 +23,8 @@ pub(super) struct Restored {
     pub(super) are_windows_lost: bool,
     /// The seed for the members of their sets.
     pub(super) set_seed: Option<SetSeed>,
+    /// The signed datagrams that it accepted.
+    pub(super) signatures: ReplayWindows,
     /// With idle times as of now.
     pub(super) levels: Vec<GaugeLevel>,
     /// By name of the destination.
@@ -56,6 +59,10 @@ impl Reader<'_> {
             Ok(levels)
         });
         let levels = levels.ok().flatten().unwrap_or_default();
+        let signatures = self.part(&RestartPart::Signatures, |file| {
+            let damaged = RestartFileError::Damaged("the signatures");
+            ReplayWindows::from_bytes(&file.bytes).ok_or(damaged)
+        });
         let totals = names.into_iter().filter_map(|name| {
             let file = self.part(&RestartPart::Totals(name.clone()), Ok).ok()??;
             Some((name, file))
@@ -65,6 +72,7 @@ impl Reader<'_> {
             unfinished: unfinished.unwrap_or_default(),
             are_windows_lost,
             set_seed,
+            signatures: signatures.ok().flatten().unwrap_or_default(),
             levels,
             totals: totals.collect(),
         }

@@ -13,6 +13,7 @@ use basics::escape::escaped;
 mod advice;
 mod other_protocol;
 mod place;
+pub(crate) mod signature;
 
 /// Bytes that an excerpt shows before and after the place.
 const SHOWN_BEFORE: usize = 48;
@@ -98,6 +99,9 @@ fn advice_at(
     rejection: Rejection,
     redirect: &dyn Fn(Protocol) -> String,
 ) -> Option<Advice> {
+    if let Some(words) = signature::advice(protocol, message, rejection.reason) {
+        return Some(Advice { nearest: None, words: words.to_owned() });
+    }
     if let Some(other) = other_protocol::of(protocol, message, rejection.reason) {
         return Some(advice::redirected(other, &redirect(other)));
     }
