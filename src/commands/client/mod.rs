@@ -12,5 +12,6 @@ pub mod pace;
 pub(crate) mod protocol;
 pub(crate) mod scope;
 pub(crate) mod shown;
+pub(crate) mod signer;
 pub(crate) mod terminal;
 pub(crate) mod watched;

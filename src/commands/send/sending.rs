@@ -14,6 +14,7 @@ use crate::commands::client::terminal::{self, ProgressLine};
 use basics::escape::escaped;
 use engine::listener::diagnosis::Diagnosis;
 use engine::listener::{Protocol, Transport};
+use engine::protocol::signed::SIGNATURE_BYTES;
 use engine::protocol::{MessageLimits, Rejection};
 
 /// Longest message: the most that `max_line` allows.
@@ -62,8 +63,8 @@ impl<'a> Sending<'a> {
     pub(super) fn start(args: &'a SendArgs, to: SendTarget) -> Result<Self, SendCommandError> {
         let verification =
             args.verify.then(|| Verification::start(&to, args.protocol())).transpose()?;
-        let socket =
-            if args.print { None } else { Some(MessageSocket::open(&to.endpoint, args.rate)?) };
+        let open = || MessageSocket::open(&to.endpoint, args.rate, to.secret.as_ref());
+        let socket = if args.print { None } else { Some(open()?) };
         let progress = ProgressLine::new();
         let (messages, held_back, latest) = (0, 0, Vec::new());
         Ok(Self { args, to, socket, verification, progress, messages, held_back, latest })
@@ -150,6 +151,7 @@ impl<'a> Sending<'a> {
             Transport::UnixDatagram => UNIX_DATAGRAM_BYTES_MAX,
             Transport::Tcp | Transport::Unix => MESSAGE_BYTES_MAX,
         };
+        let most = if self.to.secret.is_some() { most - SIGNATURE_BYTES } else { most };
         (message.len() > most).then(|| {
             let transport = self.to.endpoint.transport.as_str();
             format!("too_long: {transport} carries {most} bytes, not {}", message.len())

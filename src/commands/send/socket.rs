@@ -12,6 +12,8 @@ use socket2::Socket;
 use crate::commands::client::connect::{ConnectError, connect, is_passing};
 use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::pace::{Pacer, SendRate};
+use crate::commands::client::signer::Signer;
+use basics::text::Secret;
 use engine::listener::Transport;
 use engine::sys::SendRing;
 
@@ -32,6 +34,8 @@ pub(super) struct MessageSocket {
     pending: Vec<u8>,
     /// The end of each datagram in them; empty for a stream.
     ends: Vec<usize>,
+    /// Signs the datagrams, if the listener has a secret.
+    signer: Option<Signer>,
     /// Messages sent, each in a datagram or a line.
     pub(super) payloads: u64,
     /// Their size, in bytes.
@@ -39,11 +43,15 @@ pub(super) struct MessageSocket {
 }
 
 impl MessageSocket {
-    /// Opens a socket.
+    /// Opens a socket. With a secret, its datagrams are signed.
     ///
     /// # Errors
     /// When this host can tell that no daemon listens there.
-    pub(super) fn open(endpoint: &SendEndpoint, rate: SendRate) -> Result<Self, ConnectError> {
+    pub(super) fn open(
+        endpoint: &SendEndpoint,
+        rate: SendRate,
+        secret: Option<&Secret>,
+    ) -> Result<Self, ConnectError> {
         let pacer = match (endpoint.transport, rate) {
             (Transport::Udp, SendRate(Some(rate))) => {
                 Some((Pacer::new(rate.get() as f64), Instant::now()))
@@ -53,7 +61,8 @@ impl MessageSocket {
         let socket = connect(endpoint)?;
         let is_datagram = endpoint.is_datagram();
         let (pending, ends) = (Vec::new(), Vec::new());
-        Ok(Self { socket, is_datagram, pacer, pending, ends, payloads: 0, bytes: 0 })
+        let signer = secret.map(Signer::new);
+        Ok(Self { socket, is_datagram, pacer, pending, ends, signer, payloads: 0, bytes: 0 })
     }
 
     /// The address of this end, as the daemon sees it; `None` for a Unix socket.
@@ -69,7 +78,10 @@ impl MessageSocket {
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if self.is_datagram {
             self.wait_until_due()?;
-            self.pending.extend_from_slice(message);
+            match &mut self.signer {
+                Some(signer) => signer.sign(message, &mut self.pending),
+                None => self.pending.extend_from_slice(message),
+            }
             self.ends.push(self.pending.len());
         } else {
             // Only an array may hold newlines, and there they are blanks.
