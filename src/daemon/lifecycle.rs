@@ -85,7 +85,8 @@ impl Daemon {
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let http = http_server(&config.admin, admin_connections);
         let signatures = std::mem::take(&mut restored.signatures);
-        let shared = file.shared(Instant::now(), restored.set_seed.take(), signatures);
+        let shared = file.shared(Instant::now(), restored.set_seed.clone(), signatures);
+        restored.drop_sets_of_another_seed(&shared.cells.set_seed, &restart_stats);
         let state = Arc::new(RuntimeState {
             started: shared.started,
             started_at: SystemTime::now(),

@@ -10,7 +10,7 @@ use forwarders::delivery::destination::Destination;
 use forwarders::restart::{
     RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
 };
-use model::{GaugeLevel, SetSeed, UnfinishedWindows, UsedRange};
+use model::{GaugeLevel, MetricKind, Point, SetSeed, UnfinishedWindows, UsedRange};
 use tracing::{info, warn};
 
 use crate::runtime::restart::RestartStats;
@@ -117,6 +117,29 @@ impl Restored {
             let end_ms = next_multiple(unix_ms(SystemTime::now()), interval_ms.max(1));
             let range = UsedRange { first_ms: end_ms, last_ms: end_ms, times: 1 };
             self.unfinished.used.push(range);
+        }
+    }
+
+    /// Removes the sets from the windows if `seed` is another one than that of their members: merged with
+    /// such a set, a member that both runs receive would count twice.
+    pub(super) fn drop_sets_of_another_seed(&mut self, seed: &SetSeed, stats: &RestartStats) {
+        if self.set_seed.as_ref().is_none_or(|saved| saved == seed) {
+            return;
+        }
+        let is_set = |point: &&Point| point.value.kind() == MetricKind::Set;
+        let mut dropped = 0;
+        for window in &mut self.unfinished.windows {
+            let points = &mut window.snapshot.points;
+            dropped += points.iter().filter(is_set).count();
+            *points = points.iter().filter(|point| !is_set(point)).cloned().collect();
+        }
+        if dropped > 0 {
+            stats.failed(&RestartPart::Windows);
+            warn!(
+                sets = dropped,
+                "aggregation.set_seed has changed; sets of the open window count only members that are \
+                 received from now on"
+            );
         }
     }
 
