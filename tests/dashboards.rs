@@ -386,7 +386,7 @@ fn a_real_prometheus_has_an_answer_for_every_panel() {
          - {{ transport: tcp, address: \"127.0.0.1:0\", \
          tls: {{ cert_file: DIR/server.pem, key_file: DIR/server.key }} }}\n\
          - {{ transport: udp, address: \"127.0.0.1:0\", allow: [192.0.2.1], \
-         mirror: [\"udp://127.0.0.1:1\"] }}\n\
+         mirror: [\"udp://127.0.0.1:1\"], secret: \"0123456789abcdef\" }}\n\
          kamailio: [{{ endpoint: \"{}\", interval: 200ms, tags: {{ node: edge-1 }}, methods: [default, no.such] }}]\n\
          forwarders:\n  graphite: {{ address: \"127.0.0.1:1\", delivery: {{ queue: {{ max_points: 1 }}, \
          spool: {{ max_files: 1 }} }} }}\n  \

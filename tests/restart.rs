@@ -290,6 +290,33 @@ fn a_run_with_other_settings_continues_gauges_and_totals_but_no_window() {
 }
 
 #[test]
+fn sets_are_not_merged_with_sets_of_another_seed() {
+    let influx = FakeInflux::start();
+    let base = open_window(&influx);
+    let mut folder = tempfile::tempdir().unwrap();
+    for (seed, members, expected, dropped) in [
+        ("the first seed", ["a", "b"], 2.0, 0),
+        ("the first seed", ["b", "c"], 3.0, 0),
+        ("another seed", ["c", "d"], 2.0, 1),
+    ] {
+        let config = format!("aggregation: {{ set_seed: {seed} }}\n{base}");
+        let daemon = Daemon::start_in(folder, &config);
+        for member in members {
+            let value = format!(r#""value":"{member}""#);
+            daemon.send(format!(r#"{{"metric_name":"s","metric_type":"set",{value}}}"#));
+        }
+        daemon.wait_received(2);
+        let line = format!("tallyd_restart_state_failures_total{{part=\"windows\"}} {dropped}\n");
+        assert!(daemon.get("/metrics").1.contains(&line), "{line}");
+        let stopped = daemon.stop();
+        assert_eq!(stopped.warnings().len(), dropped, "{:?}", stopped.warnings());
+        let values: Vec<f64> = influx.stored()["s count"].values().copied().collect();
+        assert_eq!(values, [expected], "{seed}");
+        folder = stopped.folder;
+    }
+}
+
+#[test]
 fn damage_to_one_part_costs_only_that_part_and_is_logged_and_counted() {
     for (part, file) in
         [("windows", "windows"), ("levels", "levels"), ("totals", "totals-prometheus")]

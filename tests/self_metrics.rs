@@ -65,7 +65,7 @@ fn busy(more: &str) -> Daemon {
         - { transport: tcp, address: \"127.0.0.1:0\", \
             tls: { cert_file: DIR/server.pem, key_file: DIR/server.key } }\n\
         - { transport: udp, address: \"127.0.0.1:0\", threads: 2, allow: [192.0.2.1], \
-            mirror: [\"udp://127.0.0.1:1\"] }\n\
+            mirror: [\"udp://127.0.0.1:1\"], secret: 0123456789abcdef }\n\
         bind_port: 0\n\
         forwarders:\n  file: { path: DIR/points }\n"
         .to_owned();

@@ -10,3 +10,4 @@ pub mod message_format;
 pub mod pipeline;
 pub mod rejects;
 pub mod rules;
+pub mod socket;

@@ -13,6 +13,7 @@ use engine::aggregator::store::Store;
 use engine::aggregator::windows::WindowStats;
 use engine::listener::Protocol;
 use engine::listener::recorder::{PendingLines, Recorder, RecorderContext};
+use engine::listener::signature::SignatureContext;
 use engine::listener::stats::ListenerStats;
 use engine::protocol::MessageLimits;
 use engine::rules::Rules;
@@ -175,6 +176,7 @@ pub(crate) fn shared_parts() -> (RecorderContext, Store) {
         line_cache: config.line_cache_bytes(),
         rules: Arc::default(),
         rule_cache: 0,
+        signatures: SignatureContext::default(),
     };
     (shared, Store::new(&config, INTERVAL, registry))
 }

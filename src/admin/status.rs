@@ -8,7 +8,7 @@ use api::forwarders::{ForwarderStatus, SpoolStatus};
 use api::kamailio::KamailioStatus;
 use api::listeners::{
     CertificateStatus, ConnectionStatus, HandshakeStatus, ListenerStatus, MessageLedger,
-    MirrorStatus, TlsStatus,
+    MirrorStatus, SigningKeyStatus, TlsStatus,
 };
 use api::reload::{LastReload, ReloadStatus};
 use api::status::{AdminStatus, LogStatus, ProcessStatus, SeriesStatus, Status, WindowStatus};
@@ -21,6 +21,7 @@ use crate::runtime::running_config::{ReloadStats, RunningConfig};
 use crate::runtime::{ForwarderInfo, RuntimeState};
 use engine::aggregator::windows::WindowCounts;
 use engine::listener::mirror::MirrorStats;
+use engine::listener::signature::stats::KeyStats;
 use engine::listener::stats::{ConnectionCounts, ListenerCounts, ListenerStats};
 use engine::listener::tls_stats::TlsCounts;
 use kamailio::stats::PollerStats;
@@ -134,6 +135,7 @@ fn listener(stats: &ListenerStats, counts: &ListenerCounts, kernel_drops: u64) -
         ledger: ledger(counts, kernel_drops),
         refused: owned(stats.refused()),
         mirror: stats.mirrors().iter().map(|mirror| mirror_status(mirror)).collect(),
+        keys: stats.keys().into_iter().map(key_status).collect(),
         connections: stats.connections().map(
             |ConnectionCounts { open, accepted, closed, .. }| ConnectionStatus {
                 open,
@@ -160,6 +162,18 @@ fn tls(counts: TlsCounts) -> TlsStatus {
 fn mirror_status(stats: &MirrorStats) -> MirrorStatus {
     let target = stats.target().to_owned();
     MirrorStatus { target, sent: stats.sent(), failed: stats.failed() }
+}
+
+fn key_status(KeyStats { name, counts }: KeyStats) -> SigningKeyStatus {
+    SigningKeyStatus {
+        key: name,
+        accepted: counts.accepted(),
+        reordered: counts.reordered,
+        unnumbered: counts.unnumbered,
+        lost: counts.lost,
+        shortened: counts.shortened,
+        forgotten_senders: counts.forgotten_senders,
+    }
 }
 
 fn kamailio(stats: &PollerStats) -> KamailioStatus {

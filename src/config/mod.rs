@@ -34,6 +34,9 @@ use engine::aggregator::AggregationConfig;
 use engine::aggregator::identity::{AgentConfig, Identifier};
 use engine::aggregator::registry::Registry;
 use engine::listener::recorder::RecorderContext;
+use engine::listener::signature::SignatureContext;
+use engine::listener::signature::config::SignatureConfig;
+use engine::listener::signature::windows::ReplayWindows;
 use engine::listener::{ListenerConfig, ListenerSection};
 use engine::protocol::MessageLimits;
 use engine::rules::{RuleSection, Rules};
@@ -93,6 +96,8 @@ pub struct Config {
     pub aggregation: AggregationConfig,
     /// Bounds of a message.
     pub limits: MessageLimits,
+    /// What listeners with a `secret` accept and remember.
+    pub signatures: SignatureConfig,
     /// Rules that turn names into names and tags; the first one that matches is the last. Defaults to
     /// none.
     pub rules: Vec<Spanned<RuleSection>>,
@@ -129,6 +134,7 @@ impl Default for Config {
             kamailio: Vec::new(),
             aggregation: AggregationConfig::default(),
             limits: MessageLimits::default(),
+            signatures: SignatureConfig::default(),
             rules: Vec::new(),
             receive_buffer: ByteSize::from_mib(8),
             state_dir: default_state_dir(),
@@ -281,10 +287,15 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Creates the state that all listeners share; they measure time from `started`. `set_seed` is that
-    /// of an earlier run.
+    /// Creates the state that all listeners share; they measure time from `started`. An earlier run
+    /// may have left `set_seed` and `signatures`.
     #[must_use]
-    pub fn shared(&self, started: Instant, set_seed: Option<SetSeed>) -> RecorderContext {
+    pub fn shared(
+        &self,
+        started: Instant,
+        set_seed: Option<SetSeed>,
+        signatures: ReplayWindows,
+    ) -> RecorderContext {
         let Config { agent, aggregation, limits, .. } = &self.config;
         let identifier = Arc::new(Identifier::new(agent));
         RecorderContext {
@@ -297,6 +308,10 @@ impl ConfigFile {
             line_cache: aggregation.line_cache_bytes(),
             rules: Arc::clone(&self.rules),
             rule_cache: aggregation.rule_cache.get() as usize,
+            signatures: SignatureContext {
+                config: self.config.signatures,
+                windows: Arc::new(signatures),
+            },
         }
     }
 }

@@ -85,7 +85,9 @@ impl Daemon {
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let access = Arc::clone(&file.admin_access);
         let http = http_server(&config.admin, access, admin_connections);
-        let shared = file.shared(Instant::now(), restored.set_seed.take());
+        let signatures = std::mem::take(&mut restored.signatures);
+        let shared = file.shared(Instant::now(), restored.set_seed.clone(), signatures);
+        restored.drop_sets_of_another_seed(&shared.cells.set_seed, &restart_stats);
         let state = Arc::new(RuntimeState {
             started: shared.started,
             started_at: SystemTime::now(),
@@ -172,7 +174,9 @@ impl Daemon {
 
     /// Stops all parts in the order of the data, upstream first, and logs the ledgers.
     pub(super) async fn stop(self) {
-        let Self { state, delivery, pipeline, polling, admin, mut background, restart, .. } = self;
+        let Self {
+            state, shared, delivery, pipeline, polling, admin, mut background, restart, ..
+        } = self;
         let limit = state.config.current().config.shutdown_timeout.get();
         state.is_ready.store(false, Ordering::Release);
         service::stopping(limit);
@@ -186,7 +190,12 @@ impl Daemon {
         }
         // The aggregator has ended and its queues are closed: the destinations end when they are empty.
         // In parallel, the tap clients get the events of the last messages.
-        let (ended, ()) = tokio::join!(delivery.stop(until, limit), admin.end_long_replies());
+        let max = bound_of(&state)();
+        let (ended, (), ()) = tokio::join!(
+            delivery.stop(until, limit),
+            admin.end_long_replies(),
+            restart.save_signatures(shared.signatures.windows, max),
+        );
         restart.save_totals(ended, bound_of(&state)()).await;
         background.abort_all();
         // The endpoint answers until here, so that the progress of a long stop is visible.

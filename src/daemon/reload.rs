@@ -157,6 +157,7 @@ impl Daemon {
         let (aggregation, previous) = (&new.aggregation, &old.aggregation);
         let is_changed = new.agent != old.agent
             || new.limits != old.limits
+            || new.signatures != old.signatures
             || is_rules_changed
             || aggregation.rule_cache != previous.rule_cache
             || aggregation.exact_samples != previous.exact_samples
@@ -165,6 +166,7 @@ impl Daemon {
         shared.cells.exact_samples = aggregation.exact_samples;
         shared.line_cache = aggregation.line_cache_bytes();
         shared.limits = new.limits.clone();
+        shared.signatures.config = new.signatures;
         shared.rules = Arc::clone(&file.rules);
         shared.rule_cache = aggregation.rule_cache.get() as usize;
         if new.agent != old.agent {

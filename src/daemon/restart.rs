@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
+use engine::listener::signature::windows::ReplayWindows;
 use forwarders::delivery::destination::Destination;
 use forwarders::delivery::task::EndedForwarder;
 use forwarders::restart::{RestartFolder, RestartPart, RestartPlace, encode_levels};
@@ -125,6 +126,30 @@ impl RestartState {
         let saved = in_time(move || save_totals(ended, &place, &stats, max));
         if let Err(reason) = saved.await {
             error!(reason, "cannot save totals; they start from 0 after the restart");
+        }
+    }
+
+    /// Saves the signed datagrams that were accepted. Without them, the next run rejects datagrams that are
+    /// signed before its start.
+    pub(super) async fn save_signatures(&self, windows: Arc<ReplayWindows>, max: u64) {
+        let Some(place) = self.own_place().filter(|_| max > 0) else { return };
+        let bytes = windows.to_bytes(usize::try_from(max).unwrap_or(usize::MAX));
+        if bytes.is_empty() {
+            return;
+        }
+        let saved = in_time(move || {
+            let folder = place.for_saving()?;
+            let now_ms = unix_ms(SystemTime::now());
+            let written = folder.write(&RestartPart::Signatures, now_ms, &bytes, || true);
+            written.map_err(|error| error.to_string())
+        });
+        if let Err(reason) = saved.await {
+            self.stats.failed(&RestartPart::Signatures);
+            error!(
+                reason,
+                "cannot save the accepted signatures; the next run rejects datagrams signed before its \
+                 start"
+            );
         }
     }
 

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
 use engine::aggregator::clock::next_multiple;
+use engine::listener::signature::windows::ReplayWindows;
 use forwarders::delivery::destination::Destination;
 use forwarders::restart::{
     RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
 };
-use model::{GaugeLevel, SetSeed, UnfinishedWindows, UsedRange};
+use model::{GaugeLevel, MetricKind, Point, SetSeed, UnfinishedWindows, UsedRange};
 use tracing::{info, warn};
 
 use crate::runtime::restart::RestartStats;
@@ -22,6 +23,8 @@ pub(super) struct Restored {
     pub(super) are_windows_lost: bool,
     /// The seed for the members of their sets.
     pub(super) set_seed: Option<SetSeed>,
+    /// The signed datagrams that it accepted.
+    pub(super) signatures: ReplayWindows,
     /// With idle times as of now.
     pub(super) levels: Vec<GaugeLevel>,
     /// By name of the destination.
@@ -56,6 +59,10 @@ impl Reader<'_> {
             Ok(levels)
         });
         let levels = levels.ok().flatten().unwrap_or_default();
+        let signatures = self.part(&RestartPart::Signatures, |file| {
+            let damaged = RestartFileError::Damaged("the signatures");
+            ReplayWindows::from_bytes(&file.bytes).ok_or(damaged)
+        });
         let totals = names.into_iter().filter_map(|name| {
             let file = self.part(&RestartPart::Totals(name.clone()), Ok).ok()??;
             Some((name, file))
@@ -65,6 +72,7 @@ impl Reader<'_> {
             unfinished: unfinished.unwrap_or_default(),
             are_windows_lost,
             set_seed,
+            signatures: signatures.ok().flatten().unwrap_or_default(),
             levels,
             totals: totals.collect(),
         }
@@ -109,6 +117,29 @@ impl Restored {
             let end_ms = next_multiple(unix_ms(SystemTime::now()), interval_ms.max(1));
             let range = UsedRange { first_ms: end_ms, last_ms: end_ms, times: 1 };
             self.unfinished.used.push(range);
+        }
+    }
+
+    /// Removes the sets from the windows if `seed` is another one than that of their members: merged with
+    /// such a set, a member that both runs receive would count twice.
+    pub(super) fn drop_sets_of_another_seed(&mut self, seed: &SetSeed, stats: &RestartStats) {
+        if self.set_seed.as_ref().is_none_or(|saved| saved == seed) {
+            return;
+        }
+        let is_set = |point: &&Point| point.value.kind() == MetricKind::Set;
+        let mut dropped = 0;
+        for window in &mut self.unfinished.windows {
+            let points = &mut window.snapshot.points;
+            dropped += points.iter().filter(is_set).count();
+            *points = points.iter().filter(|point| !is_set(point)).cloned().collect();
+        }
+        if dropped > 0 {
+            stats.failed(&RestartPart::Windows);
+            warn!(
+                sets = dropped,
+                "aggregation.set_seed has changed; sets of the open window count only members that are \
+                 received from now on"
+            );
         }
     }
 

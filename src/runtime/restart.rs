@@ -10,6 +10,7 @@ pub struct RestartStats {
     windows: AtomicU64,
     levels: AtomicU64,
     totals: AtomicU64,
+    signatures: AtomicU64,
 }
 
 impl RestartStats {
@@ -19,15 +20,16 @@ impl RestartStats {
             RestartPart::Windows => &self.windows,
             RestartPart::Levels => &self.levels,
             RestartPart::Totals(_) => &self.totals,
+            RestartPart::Signatures => &self.signatures,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The failures by part.
     #[must_use]
-    pub fn failures(&self) -> [(&'static str, u64); 3] {
-        let Self { windows, levels, totals } = self;
-        [("windows", windows), ("levels", levels), ("totals", totals)]
+    pub fn failures(&self) -> [(&'static str, u64); 4] {
+        let Self { windows, levels, totals, signatures } = self;
+        [("windows", windows), ("levels", levels), ("totals", totals), ("signatures", signatures)]
             .map(|(part, count)| (part, count.load(Ordering::Relaxed)))
     }
 }

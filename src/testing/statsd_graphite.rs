@@ -10,6 +10,7 @@ use engine::aggregator::registry::Registry;
 use engine::aggregator::store::Store;
 use engine::aggregator::table::SeriesTable;
 use engine::listener::recorder::RecorderContext;
+use engine::listener::signature::SignatureContext;
 use engine::protocol::{MessageLimits, statsd};
 use forwarders::Forwarder;
 use forwarders::graphite::Graphite;
@@ -66,6 +67,7 @@ fn recorded(lines: &[&str], interval: Duration) -> Snapshot {
         line_cache: 0,
         rules: Arc::default(),
         rule_cache: 0,
+        signatures: SignatureContext::default(),
     };
     let mut table = SeriesTable::new(config.cells(None), 0);
     for line in lines {

@@ -1,4 +1,4 @@
-//! Every guarantee in docs/reliability.md names tests that exist.
+//! Every guarantee in docs/reliability.md, and every attack in docs/security.md, names tests that exist.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,6 +29,20 @@ fn every_guarantee_names_tests_that_exist() {
         complaints.extend(missing.map(|(file, test)| format!("{file}.rs has no test {test}")));
     }
     assert!(complaints.is_empty(), "docs/reliability.md: {complaints:#?}");
+}
+
+#[test]
+fn every_attempted_attack_names_tests_that_exist() {
+    let page = document("docs/security.md");
+    let rows: Vec<_> =
+        page.rows().filter(|row| row.len() == 3 && row[2].contains(".rs::")).collect();
+    assert!(rows.len() >= 20, "{}", rows.len());
+    for row in rows {
+        let named = row[2].split('`').filter_map(|code| code.split_once(".rs::"));
+        for (file, test) in named {
+            assert!(exists(file, test), "docs/security.md: {file}.rs has no test {test}");
+        }
+    }
 }
 
 /// Whether a file contains a test of that name, also as a property of `proptest!`.

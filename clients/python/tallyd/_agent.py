@@ -13,7 +13,7 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, overload
 
-from . import _address, _packet
+from . import _address, _packet, _signature
 from ._message import Tags, encode, number
 
 _log = logging.getLogger("tallyd")
@@ -162,6 +162,8 @@ class Agent(_Metrics):
     ``gso``
         Whether a batch hands many datagrams to the kernel at once, on Linux and over UDP; elsewhere,
         and if the kernel refuses, it sends each when it is full.
+    ``secret``
+        The ``secret`` of the listener, with which each datagram is signed.
     ``strict``
         Whether to raise errors instead of counting them, for tests.
 
@@ -176,6 +178,7 @@ class Agent(_Metrics):
         prefix: str = "",
         max_datagram: int = _MAX_DATAGRAM,
         gso: bool = False,
+        secret: Optional[str] = None,
         strict: bool = False,
     ) -> None:
         self.address = address or os.environ.get("TALLYD_ADDRESS") or _address.DEFAULT
@@ -183,6 +186,7 @@ class Agent(_Metrics):
         self.prefix = prefix
         self.max_datagram = max_datagram
         self.gso = gso
+        self._signer = None if secret is None else _signature.Signer(secret)
         self.strict = strict
         self.sent = 0
         self.dropped = 0
@@ -259,7 +263,7 @@ class Agent(_Metrics):
     def _send_all(self, datagrams: List[Tuple[bytes, int]]) -> None:
         """Sends datagrams, each with its number of messages, as one packet if the system can."""
         # A single message may be larger than a datagram should be, and does not fit into a packet.
-        fits = all(len(datagram) <= self.max_datagram for datagram, _ in datagrams)
+        fits = all(len(datagram) <= self._room() for datagram, _ in datagrams)
         if len(datagrams) > 1 and fits and self._send_packet(datagrams):
             return
         for datagram, messages in datagrams:
@@ -272,7 +276,8 @@ class Agent(_Metrics):
             out, place = self._out()
             if not _packet.is_supported(out):
                 return False
-            _packet.send(out, [one for one, _ in datagrams], self.max_datagram, place)
+            padded = _packet.padded([one for one, _ in datagrams], self._room())
+            _packet.send(out, [self._signed(one) for one in padded], self.max_datagram, place)
         except OSError as error:
             if _packet.is_refusal(error):
                 self.gso = False
@@ -282,6 +287,14 @@ class Agent(_Metrics):
             with self._lock:
                 self.sent += messages
         return True
+
+    def _room(self) -> int:
+        """Returns the maximum size of the messages of a datagram of several."""
+        return self.max_datagram - (_signature.OVERHEAD if self._signer else 0)
+
+    def _signed(self, messages: bytes) -> bytes:
+        """Returns the datagram with these messages."""
+        return self._signer.sign(messages) if self._signer else messages
 
     def _out(self) -> Tuple[socket.socket, Any]:
         """Returns the socket and the address to send to."""
@@ -300,7 +313,7 @@ class Agent(_Metrics):
             # Not connected, on purpose: when no process listens, the kernel reports that to a
             # connected socket by failing the next send, so the first datagram after a restart of
             # the daemon would be lost.
-            out.sendto(datagram, place)
+            out.sendto(self._signed(datagram), place)
         except OSError as error:
             self._failed(error, messages)
         else:
@@ -374,7 +387,7 @@ class Batch(_Metrics):
         if message is None:
             return
         with self._lock:
-            if self._bytes + len(message) > self._agent.max_datagram:
+            if self._bytes + len(message) > self._agent._room():
                 self._end_datagram()
             self._messages.append(message)
             self._bytes += len(message) + 1  # includes the newline that ends it

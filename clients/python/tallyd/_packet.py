@@ -41,13 +41,15 @@ def capacity(size: int) -> int:
     return min(_MAX_DATAGRAMS, _MAX_BYTES // max(size, 1))
 
 
-def send(out: socket.socket, datagrams: Sequence[bytes], size: int, place: Any) -> None:
-    """Sends datagrams of at most ``size`` bytes as one packet.
+def padded(datagrams: Sequence[bytes], size: int) -> List[bytes]:
+    """Fills up all datagrams but the last to ``size`` bytes, with newlines, which the daemon ignores.
 
-    All datagrams of a packet have one size, except the last, which may be shorter. So all but the last
-    are filled up with newlines, which the daemon ignores.
+    All datagrams of a packet have one size, except the last, which may be shorter.
     """
-    padded: List[bytes] = [datagram.ljust(size, b"\n") for datagram in datagrams[:-1]]
-    padded.append(datagrams[-1])
+    return [datagram.ljust(size, b"\n") for datagram in datagrams[:-1]] + [datagrams[-1]]
+
+
+def send(out: socket.socket, datagrams: Sequence[bytes], size: int, place: Any) -> None:
+    """Sends datagrams as one packet. All have ``size`` bytes, except the last, which may be shorter."""
     option = (_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))
-    out.sendmsg([b"".join(padded)], [option], 0, place)
+    out.sendmsg([b"".join(datagrams)], [option], 0, place)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import datetime
 import decimal
+import hmac
 import json
 import logging
 import os
 import socket
+import struct
 import sys
 import tempfile
 import threading
+import time
 import unittest
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 from unittest import mock
 
 from tallyd import Agent, PystatAgent, _agent, _packet
@@ -568,6 +571,68 @@ class Pystatsd(WithListener):
         self.old.timer("m", 2)
         types = [one["metric_type"] for one in self.listener.messages(3)]
         self.assertEqual(types, ["counter", "gauge", "timer"])
+
+
+class Signed(WithListener):
+    SECRET = "0123456789abcdef"
+
+    def parts(self) -> Tuple[int, int, bytes]:
+        """The time, number and messages of the next datagram, whose signature is right."""
+        datagram = self.listener.datagram()
+        signature, signed = datagram[:32], datagram[32:]
+        expected = hmac.new(self.SECRET.encode(), signed, "sha256").digest()
+        self.assertEqual(signature, expected)
+        seconds, number = struct.unpack("<QI", signed[:12])
+        self.assertLess(abs(seconds - time.time()), 30)
+        return seconds, number, signed[12:]
+
+    def test_each_datagram_is_signed_and_numbered(self) -> None:
+        agent = self.connected(secret=self.SECRET)
+        numbers = []
+        for count in range(3):
+            agent.counter("a", count)
+            _, number, messages = self.parts()
+            self.assertEqual(json.loads(messages)["count"], count)
+            numbers.append(number)
+        self.assertEqual([(number - numbers[0]) % (1 << 32) for number in numbers], [0, 1, 2])
+
+    def test_the_numbers_wrap_around(self) -> None:
+        agent = self.connected(secret=self.SECRET)
+        agent.counter("a")
+        self.parts()
+        assert agent._signer is not None
+        agent._signer._next = (1 << 32) - 1
+        agent.counter("a")
+        agent.counter("a")
+        self.assertEqual([self.parts()[1] for _ in range(2)], [(1 << 32) - 1, 0])
+
+    def test_two_agents_and_two_processes_do_not_use_the_same_numbers(self) -> None:
+        agents = [self.connected(secret=self.SECRET) for _ in range(2)]
+        for agent in agents:
+            agent.counter("a")
+        with mock.patch("os.getpid", return_value=-1):
+            agents[0].counter("a")
+        numbers = [self.parts()[1] for _ in range(3)]
+        # Random numbers, which almost never are this close.
+        distances = [(b - a) % (1 << 32) for a in numbers for b in numbers if a is not b]
+        self.assertTrue(all(distance > 1 for distance in distances), numbers)
+
+    def test_a_batch_leaves_room_for_the_signature(self) -> None:
+        for gso in (False, True):
+            agent = self.connected(secret=self.SECRET, max_datagram=300, gso=gso)
+            with agent.batch() as batch:
+                for number in range(50):
+                    batch.gauge("depth", number)
+            seen: List[int] = []
+            while len(seen) < 50:
+                _, _, messages = self.parts()
+                self.assertLessEqual(len(messages) + 44, 300)
+                seen += [json.loads(one)["value"] for one in messages.split(b"\n") if one]
+            self.assertEqual(seen, list(range(50)))
+
+    def test_a_short_secret_is_refused(self) -> None:
+        with self.assertRaises(ValueError):
+            Agent(self.listener.address, secret="fifteen letters")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,26 @@ pub struct MirrorStatus {
     pub failed: u64,
 }
 
+/// A secret of a listener, and the datagrams that it has signed: `accepted` of them arrived and were
+/// taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKeyStatus {
+    /// Its name in the configuration, or `default`.
+    pub key: String,
+    /// Datagrams that were accepted.
+    pub accepted: u64,
+    /// Of these, the datagrams that arrived after a later one of their sender.
+    pub reordered: u64,
+    /// Of these, the datagrams whose sender does not number them, so that a loss would go unnoticed.
+    pub unnumbered: u64,
+    /// Numbers of datagrams that have not arrived.
+    pub lost: u64,
+    /// How often the replay window was shortened because `signatures.max_datagrams` was reached.
+    pub shortened: u64,
+    /// Senders that were forgotten because `signatures.max_senders` was reached.
+    pub forgotten_senders: u64,
+}
+
 /// One socket that is read, or one Kamailio server that is polled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
@@ -58,6 +78,9 @@ pub struct ListenerStatus {
     /// The targets that get a copy of every datagram; `udp` and `unix_datagram` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirror: Vec<MirrorStatus>,
+    /// The secrets that sign its datagrams, if these are signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<SigningKeyStatus>,
     /// Its connections; `tcp` and `unix` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionStatus>,

@@ -24,6 +24,8 @@ pub enum RestartPart {
     Levels,
     /// The totals of the destination of this name.
     Totals(String),
+    /// The signed datagrams that were accepted.
+    Signatures,
 }
 
 /// A part that was read from its file.
@@ -78,6 +80,7 @@ impl RestartPart {
             Self::Windows => 1,
             Self::Levels => 2,
             Self::Totals(_) => 3,
+            Self::Signatures => 4,
         }
     }
 
@@ -86,6 +89,7 @@ impl RestartPart {
             Self::Windows => "windows".to_owned(),
             Self::Levels => "levels".to_owned(),
             Self::Totals(name) => format!("totals-{}", folder_of(name)),
+            Self::Signatures => "signatures".to_owned(),
         }
     }
 }
@@ -200,7 +204,8 @@ impl RestartFolder {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let is_ours = name == RestartPart::Levels.file_name()
+            let single = [RestartPart::Levels, RestartPart::Signatures];
+            let is_ours = single.iter().any(|part| name == part.file_name())
                 || ["totals-", TMP].iter().any(|start| name.starts_with(start));
             if is_ours && !entry.file_type()?.is_dir() {
                 remove_if_present(&RealDisk, &entry.path())?;

@@ -5,12 +5,14 @@
 //! windows         the windows that the stop cut short, until their ends have passed
 //! levels          the values of gauges
 //! totals-NAME     the totals of a destination that keeps totals
+//! signatures      the signed datagrams that were accepted, by their beginnings
 //! ```
 //!
 //! A file is written aside, synced and renamed, so that it is there as a whole or not at all. A crash
 //! must not lead to wrong numbers, so no file survives its use:
 //!
-//! - `levels` and `totals-NAME` are removed before the run that reads them receives its first sample.
+//! - `levels`, `totals-NAME` and `signatures` are removed before the run that reads them receives its first sample.
+//!   Without `signatures`, a run accepts only datagrams that are signed after its start.
 //!   A run that is killed later therefore leaves none: the next one starts from 0, which consumers of
 //!   totals recognise as a reset. Totals of an earlier run would look like a reset to a large number.
 //!   If they cannot be removed, or the folder cannot be opened, that is retried during the run. A disk

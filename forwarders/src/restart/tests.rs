@@ -50,6 +50,7 @@ fn a_part_comes_back_until_it_is_removed() {
         RestartPart::Levels,
         RestartPart::Totals("prometheus".to_owned()),
         RestartPart::Totals("../b/c".to_owned()),
+        RestartPart::Signatures,
     ];
     let first = folder(&root);
     for (number, part) in parts.iter().enumerate() {
@@ -65,6 +66,7 @@ fn a_part_comes_back_until_it_is_removed() {
     }
     second.remove_all_but_windows().unwrap();
     assert!(second.read(&RestartPart::Levels, MAX).unwrap().is_none());
+    assert!(second.read(&RestartPart::Signatures, MAX).unwrap().is_none());
     assert!(second.read(&RestartPart::Windows, MAX).unwrap().is_some());
     second.remove(&RestartPart::Windows).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;

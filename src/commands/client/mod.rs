@@ -13,6 +13,7 @@ pub mod pace;
 pub(crate) mod protocol;
 pub(crate) mod scope;
 pub(crate) mod shown;
+pub(crate) mod signer;
 pub(crate) mod terminal;
 mod trust;
 pub(crate) mod watched;

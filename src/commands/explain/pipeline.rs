@@ -24,6 +24,7 @@ use engine::aggregator::tally::Tally;
 use engine::listener::Protocol;
 use engine::listener::diagnosis::Diagnosis;
 use engine::listener::recorder::RecorderContext;
+use engine::listener::signature::windows::ReplayWindows;
 use engine::protocol::{Sample, TagText, Tags};
 use engine::rules::{Change, RuleOutcome, RuleVerdict};
 
@@ -64,7 +65,7 @@ impl ExplainPipeline {
         destinations: Vec<Destination>,
     ) -> Self {
         let config = &file.config;
-        let shared = file.shared(Instant::now(), None);
+        let shared = file.shared(Instant::now(), None, ReplayWindows::default());
         let interval = config.interval.get();
         let end_ms = next_multiple(unix_ms(SystemTime::now()), interval.as_millis() as u64);
         Self {

@@ -19,6 +19,9 @@ pub(super) enum SendCommandError {
     /// The configuration, which names the listener, cannot be loaded.
     #[error("{0}\nuse --to to send without a configuration")]
     Config(#[source] LoadError),
+    /// The secret cannot be read.
+    #[error("{0}")]
+    Secret(String),
     /// No configured listener speaks the protocol.
     #[error(
         "{file}: no listener has the protocol {protocol}; add one to `listeners`, or name an endpoint \

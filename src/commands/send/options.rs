@@ -1,6 +1,8 @@
 //! The options of `tallyd send`.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
 
 use super::tls::TlsArgs;
 use crate::commands::client::access::AccessArgs;
@@ -23,6 +25,10 @@ pub struct SendArgs {
     /// udp://127.0.0.1:5090]
     #[arg(long, value_name = "ENDPOINT", help_heading = "Where to")]
     pub to: Option<SendEndpoint>,
+    /// Sign each datagram with the secret in this file [default: the first secret of the listener, if the
+    /// configuration names it]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Where to")]
+    pub secret_file: Option<PathBuf>,
     /// Which configuration file.
     #[command(flatten, next_help_heading = "Where to")]
     pub config: ConfigArgs,

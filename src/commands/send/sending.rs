@@ -14,6 +14,7 @@ use crate::commands::client::terminal::{self, ProgressLine};
 use basics::escape::escaped;
 use engine::listener::diagnosis::Diagnosis;
 use engine::listener::{Protocol, Transport};
+use engine::protocol::signed::SIGNATURE_BYTES;
 use engine::protocol::{MessageLimits, Rejection};
 
 /// Longest message: the most that `max_line` allows.
@@ -149,6 +150,7 @@ impl<'a> Sending<'a> {
             Transport::UnixDatagram => UNIX_DATAGRAM_BYTES_MAX,
             Transport::Tcp | Transport::Unix => MESSAGE_BYTES_MAX,
         };
+        let most = if self.to.secret.is_some() { most - SIGNATURE_BYTES } else { most };
         (message.len() > most).then(|| {
             let transport = self.to.endpoint.transport.as_str();
             format!("too_long: {transport} carries {most} bytes, not {}", message.len())

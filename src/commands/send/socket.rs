@@ -14,6 +14,7 @@ use super::target::SendTarget;
 use super::tls::TlsConnection;
 use crate::commands::client::connect::{connect, is_passing};
 use crate::commands::client::pace::{Pacer, SendRate};
+use crate::commands::client::signer::Signer;
 use engine::listener::Transport;
 use engine::sys::SendRing;
 
@@ -36,6 +37,8 @@ pub(super) struct MessageSocket {
     pending: Vec<u8>,
     /// The end of each datagram in them; empty for a stream.
     ends: Vec<usize>,
+    /// Signs the datagrams, if the listener has a secret.
+    signer: Option<Signer>,
     /// Messages sent, each in a datagram or a line.
     pub(super) payloads: u64,
     /// Their size, in bytes.
@@ -43,7 +46,7 @@ pub(super) struct MessageSocket {
 }
 
 impl MessageSocket {
-    /// Opens a socket.
+    /// Opens a socket. With a secret, its datagrams are signed.
     ///
     /// # Errors
     /// When this host can tell that no daemon listens there.
@@ -66,7 +69,8 @@ impl MessageSocket {
             .map_err(|source| SendCommandError::Handshake { endpoint: endpoint.clone(), source })?;
         let is_datagram = endpoint.is_datagram();
         let (pending, ends) = (Vec::new(), Vec::new());
-        Ok(Self { socket, tls, is_datagram, pacer, pending, ends, payloads: 0, bytes: 0 })
+        let signer = to.secret.as_ref().map(Signer::new);
+        Ok(Self { socket, tls, is_datagram, pacer, pending, ends, signer, payloads: 0, bytes: 0 })
     }
 
     /// The address of this end, as the daemon sees it; `None` for a Unix socket.
@@ -82,7 +86,10 @@ impl MessageSocket {
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if self.is_datagram {
             self.wait_until_due()?;
-            self.pending.extend_from_slice(message);
+            match &mut self.signer {
+                Some(signer) => signer.sign(message, &mut self.pending),
+                None => self.pending.extend_from_slice(message),
+            }
             self.ends.push(self.pending.len());
         } else {
             // Only an array may hold newlines, and there they are blanks.

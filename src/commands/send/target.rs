@@ -6,13 +6,17 @@ use super::tls::TlsClient;
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::endpoint::{SendEndpoint, SocketPlace};
 use crate::commands::client::ledger::LedgerError;
+use crate::commands::client::signer::read_secret;
 use crate::config::ConfigFile;
+use basics::text::Secret;
 use engine::listener::Transport;
 use engine::protocol::MessageLimits;
 
 /// A listener of a daemon.
 pub(super) struct SendTarget {
     pub(super) endpoint: SendEndpoint,
+    /// Signs the datagrams, if the listener has one.
+    pub(super) secret: Option<Secret>,
     pub(super) limits: MessageLimits,
     /// The admin endpoint; `None` if it is disabled.
     pub(super) admin: Option<AdminEndpoint>,
@@ -23,12 +27,19 @@ pub(super) struct SendTarget {
 /// Finds the listener by the options and the configuration.
 pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     let loaded = load(args)?;
-    let endpoint = match (&args.to, &loaded) {
-        (Some(endpoint), _) => endpoint.clone(),
+    let (endpoint, configured) = match (&args.to, &loaded) {
+        (Some(endpoint), _) => (endpoint.clone(), None),
         (None, Some(loaded)) => listener(args, loaded)?,
         (None, None) if args.statsd => return Err(no_listener("the built-in defaults", "statsd")),
-        (None, None) => SendEndpoint::default(),
+        (None, None) => (SendEndpoint::default(), None),
     };
+    let named = args.secret_file.as_deref().map(read_secret).transpose();
+    let secret = named.map_err(SendCommandError::Secret)?.or(configured);
+    if secret.is_some() && !endpoint.is_datagram() {
+        return Err(SendCommandError::Usage(format!(
+            "--secret-file signs datagrams, but {endpoint} is a stream"
+        )));
+    }
     let admin = match args.verify {
         true => {
             let admin = configured::admin(args.admin.as_deref(), &args.access, loaded.as_ref());
@@ -38,7 +49,7 @@ pub(super) fn find(args: &SendArgs) -> Result<SendTarget, SendCommandError> {
     };
     let limits = loaded.map(|loaded| loaded.config.limits).unwrap_or_default();
     let tls = tls(args, &endpoint)?;
-    Ok(SendTarget { endpoint, limits, admin, tls })
+    Ok(SendTarget { endpoint, secret, limits, admin, tls })
 }
 
 /// The settings of TLS, if the options ask for it.
@@ -59,7 +70,11 @@ fn load(args: &SendArgs) -> Result<Option<ConfigFile>, SendCommandError> {
     configured::load(&args.config).map_err(SendCommandError::Config)
 }
 
-fn listener(args: &SendArgs, loaded: &ConfigFile) -> Result<SendEndpoint, SendCommandError> {
+/// The first listener with the protocol, and its first secret, if it has one.
+fn listener(
+    args: &SendArgs,
+    loaded: &ConfigFile,
+) -> Result<(SendEndpoint, Option<Secret>), SendCommandError> {
     let protocol = args.protocol();
     let mut named = loaded.listeners.iter().filter(|listener| listener.protocol == protocol);
     let listener =
@@ -81,7 +96,8 @@ fn listener(args: &SendArgs, loaded: &ConfigFile) -> Result<SendEndpoint, SendCo
             *address = SendEndpoint::reachable(*address);
         }
     }
-    Ok(endpoint)
+    let secret = listener.endpoint.secret().and_then(|keys| keys.all().first());
+    Ok((endpoint, secret.map(|key| key.secret.clone())))
 }
 
 fn no_listener(file: &str, protocol: &'static str) -> SendCommandError {

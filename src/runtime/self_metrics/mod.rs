@@ -17,6 +17,7 @@ use crate::runtime::restart::RestartStats;
 use crate::runtime::running_config::ReloadStats;
 use basics::time::unix_ms;
 use engine::aggregator::windows::WindowCounts;
+use engine::listener::signature::stats::{KeyCounts, KeyStats};
 use engine::listener::stats::{
     CloseReason, ConnectionCounts, ListenerCounts, ListenerStats, RefusalReason,
 };
@@ -101,6 +102,8 @@ struct ListenerNow {
     tls: Option<TlsCounts>,
     /// Copies sent and not sent, by target.
     mirrors: BTreeMap<String, [u64; 2]>,
+    /// The counts of its secrets, by name.
+    keys: BTreeMap<String, KeyCounts>,
 }
 
 /// Combines the ledgers of each listener, by its label.
@@ -118,6 +121,9 @@ fn by_label(listeners: &[Arc<ListenerStats>]) -> BTreeMap<&str, ListenerNow> {
             let [sent, failed] = now.mirrors.entry(mirror.target().to_owned()).or_default();
             *sent += mirror.sent();
             *failed += mirror.failed();
+        }
+        for KeyStats { name, counts } in stats.keys() {
+            now.keys.entry(name).or_default().add(&counts);
         }
         // Only datagram listeners have several threads; one thread serves all connections.
         now.connections = stats.connections();
@@ -274,6 +280,43 @@ impl SelfMetricFamilies {
         self.connections(listeners);
         self.tls(listeners);
         self.mirrors(listeners);
+        self.keys(listeners);
+    }
+
+    fn keys(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {
+        type Of = fn(&KeyCounts) -> u64;
+        let mut by_word = |name, help, label: &'static str, words: &[(&'static str, Of)]| {
+            let samples = listeners.iter().flat_map(|(listener, now)| {
+                now.keys.iter().flat_map(move |(key, counts)| {
+                    let [listener] = label_of(listener);
+                    words.iter().map(move |(word, of)| {
+                        let word = (label, (*word).to_owned());
+                        ([listener.clone(), ("key", key.clone()), word], of(counts))
+                    })
+                })
+            });
+            self.counter(name, help, samples);
+        };
+        by_word(
+            "tallyd_signed_datagrams_total",
+            "Signed datagrams: accepted in order, reordered or without a number, or lost on their way",
+            "outcome",
+            &[
+                ("in_order", |counts| counts.in_order),
+                ("reordered", |counts| counts.reordered),
+                ("unnumbered", |counts| counts.unnumbered),
+                ("lost", |counts| counts.lost),
+            ],
+        );
+        by_word(
+            "tallyd_signature_limits_reached_total",
+            "Seconds of a replay window, and senders, that were forgotten because of a limit",
+            "limit",
+            &[
+                ("max_datagrams", |counts| counts.shortened),
+                ("max_senders", |counts| counts.forgotten_senders),
+            ],
+        );
     }
 
     fn mirrors(&mut self, listeners: &BTreeMap<&str, ListenerNow>) {

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, Error};
 
 use super::allow::AllowList;
 use super::mirror::MirrorList;
+use super::signature::config::{SecretKeys, SecretSection};
 use super::stream_config::{Keepalive, StreamConfig};
 use super::tls_config::{ListenerTls, ListenerTlsSection};
 use super::{Protocol, Transport};
@@ -69,6 +70,11 @@ pub struct ListenerSection {
     /// Sending never delays receiving: a copy that cannot be sent at once counts as failed. Defaults to
     /// none.
     pub mirror: Option<Spanned<MirrorList>>,
+    /// For `udp` and `unix_datagram`: a secret with which senders sign each datagram, in brubeck's format;
+    /// datagrams without its signature, old ones and repeated ones are rejected. A text of at least 16
+    /// bytes, or a section with a name for each of up to two secrets, so that senders can move from one to
+    /// the other. Defaults to none: datagrams are unsigned.
+    pub secret: Option<Spanned<SecretSection>>,
     /// For `tcp` and `unix`: maximum number of open connections. A further one takes the place of
     /// the connection that has completed no line for the longest time, which is closed and counted.
     /// A connection takes a file descriptor and up to `max_line` of memory. 1 to 65536. Defaults to
@@ -133,6 +139,7 @@ impl ListenerSection {
         let allow = self.allow.as_ref().map(|allow| allow.get().clone()).unwrap_or_default();
         let mode = self.mode.map_or(FileMode::DEFAULT, Spanned::into_inner).0;
         let mirror = self.mirror.as_ref().map(|mirror| mirror.get().clone()).unwrap_or_default();
+        let secret = self.secret(source, index)?;
         let protocol = self.protocol;
         let alone = |endpoint| vec![ListenerConfig { protocol, endpoint, name: None }];
         Ok(match transport {
@@ -144,6 +151,7 @@ impl ListenerSection {
                     receive_buffer: self.receive_buffer.map(Spanned::into_inner),
                     gro: self.gro.is_some_and(Spanned::into_inner),
                     mirror: mirror.clone(),
+                    secret: secret.clone(),
                 })
             }),
             Transport::Tcp => ListenerConfig::for_each(protocol, addresses()?, |address| {
@@ -156,9 +164,17 @@ impl ListenerSection {
                 alone(ListenerEndpoint::Unix(UnixConfig { path: path()?, mode, stream }))
             }
             Transport::UnixDatagram => {
-                let path = path()?;
-                alone(ListenerEndpoint::UnixDatagram(UnixDatagramConfig { path, mode, mirror }))
+                let config = UnixDatagramConfig { path: path()?, mode, mirror, secret };
+                alone(ListenerEndpoint::UnixDatagram(config))
             }
+        })
+    }
+
+    /// The secrets, if there are any.
+    fn secret(&self, source: &Source, index: usize) -> Result<SecretKeys, ConfigError> {
+        let Some(section) = &self.secret else { return Ok(SecretKeys::default()) };
+        section.get().check().map_err(|rule| {
+            source.error_at(section.span(), format!("`listeners[{index}].secret`: {rule}"))
         })
     }
 
@@ -179,6 +195,7 @@ impl ListenerSection {
             ("receive_buffer", span(self.receive_buffer.as_ref()), &[Udp]),
             ("gro", span(self.gro.as_ref()), &[Udp]),
             ("mirror", span(self.mirror.as_ref()), &[Udp, UnixDatagram]),
+            ("secret", span(self.secret.as_ref()), &[Udp, UnixDatagram]),
             ("max_connections", span(self.max_connections.as_ref()), &[Tcp, Unix]),
             (
                 "max_connections_per_address",
@@ -252,6 +269,8 @@ pub struct UdpConfig {
     pub gro: bool,
     /// The targets that get a copy of every datagram.
     pub mirror: MirrorList,
+    /// The secrets that sign datagrams, if these are signed.
+    pub secret: SecretKeys,
 }
 
 impl UdpConfig {
@@ -265,6 +284,7 @@ impl UdpConfig {
             receive_buffer: None,
             gro: false,
             mirror: MirrorList::default(),
+            secret: SecretKeys::default(),
         }
     }
 }
@@ -302,6 +322,8 @@ pub struct UnixDatagramConfig {
     pub mode: u32,
     /// The targets that get a copy of every datagram.
     pub mirror: MirrorList,
+    /// The secrets that sign datagrams, if these are signed.
+    pub secret: SecretKeys,
 }
 
 impl ListenerEndpoint {
@@ -374,6 +396,16 @@ impl ListenerEndpoint {
         match self {
             Self::Udp(udp) => Some(&udp.mirror),
             Self::UnixDatagram(unix) => Some(&unix.mirror),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// The secrets that sign datagrams, for transports that have them.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretKeys> {
+        match self {
+            Self::Udp(udp) => Some(&udp.secret),
+            Self::UnixDatagram(unix) => Some(&unix.secret),
             Self::Tcp(_) | Self::Unix(_) => None,
         }
     }

@@ -12,9 +12,13 @@ use tracing::warn;
 use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
 use super::mirror::{Mirror, MirrorList};
+use super::opener::{Opener, Unsigned};
 use super::receive_buffer;
 use super::recorder::{ListenerUpdate, PendingLines, Recorder};
+use super::sender_lookup::SenderLookup;
 use super::senders::{SenderId, SenderTraffic};
+use super::signature::SignatureCheck;
+use super::signature::config::SecretKeys;
 use super::socket_file::SocketFile;
 use super::stats::ListenerStats;
 use super::{Origin, Protocol};
@@ -25,8 +29,6 @@ use crate::wake::Waker;
 /// After a stop, a socket is read until it is empty, but no longer than this: a busy sender must
 /// not keep the daemon from stopping.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// Number of batches after a rejection for which senders are looked up.
-const LOOKUP_BATCHES: u32 = 1_000;
 /// Pause after a socket error, so that a persistent error does not occupy a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -40,6 +42,8 @@ pub struct BoundDatagrams {
     pub(super) allow: AllowList,
     /// The targets that get a copy of every datagram.
     pub(super) mirror: MirrorList,
+    /// The secrets that sign its datagrams, if they are signed.
+    pub(super) secret: SecretKeys,
     /// Maximum size of a datagram, or of a packet of merged ones.
     pub(super) datagram_max: usize,
     /// Whether the kernel merges datagrams.
@@ -72,13 +76,17 @@ impl BoundDatagrams {
         let mut gate = Gate::new(std::mem::take(&mut self.allow), Arc::clone(&self.stats));
         let mut mirror = Mirror::default();
         self.stats.set_mirrors(mirror.set(&self.mirror));
+        let secret = std::mem::take(&mut self.secret);
+        let mut signatures = self.check_of(None, &secret, &recorder);
         let mut drain_until = None;
-        let mut lookup = SenderLookup::new(gate.is_restricted());
+        let mut lookup = SenderLookup::new(gate.is_restricted() || signatures.is_some());
         loop {
             recorder.hand_over_at_edge();
             if let Some(update) = recorder.take_update() {
                 self.apply_update(&update, &mut gate, &mut mirror);
-                lookup.always = gate.is_restricted();
+                let secret = update.endpoint.secret().cloned().unwrap_or_default();
+                signatures = self.check_of(signatures, &secret, &recorder);
+                lookup.always = gate.is_restricted() || signatures.is_some();
             }
             if drain_until.is_none() && waker.is_stopping() {
                 // The file is removed first, so that no new sender finds the socket.
@@ -99,10 +107,14 @@ impl BoundDatagrams {
             match batch.receive(self.socket.as_fd(), with_senders) {
                 Ok(received) => {
                     recorder.begin_batch();
-                    if is_watched {
-                        self.record_watched(&batch, &mut gate, &mut recorder);
-                    } else {
-                        self.record(&batch, &mut gate, &mut recorder);
+                    match &mut signatures {
+                        None if is_watched => {
+                            self.record_watched(&batch, &mut gate, &mut recorder, &mut Unsigned);
+                        }
+                        None => self.record(&batch, &mut gate, &mut recorder, &mut Unsigned),
+                        Some(check) => {
+                            self.record_signed(&batch, &mut gate, &mut recorder, check, is_watched);
+                        }
                     }
                     if !mirror.is_empty() {
                         copy(&batch, &gate, &mut mirror);
@@ -143,12 +155,49 @@ impl BoundDatagrams {
         }
     }
 
-    fn record(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
+    /// The check of signatures with these secrets, if there are any.
+    fn check_of(
+        &self,
+        previous: Option<SignatureCheck>,
+        secret: &SecretKeys,
+        recorder: &Recorder,
+    ) -> Option<SignatureCheck> {
+        let check = SignatureCheck::replace(previous, secret, recorder.signatures());
+        self.stats.set_keys(check.as_ref().map(SignatureCheck::key_stats).unwrap_or_default());
+        check
+    }
+
+    /// Records a batch of signed datagrams.
+    #[inline(never)]
+    fn record_signed(
+        &self,
+        batch: &ReceiveBatch,
+        gate: &mut Gate,
+        recorder: &mut Recorder,
+        check: &mut SignatureCheck,
+        is_watched: bool,
+    ) {
+        check.begin_batch();
+        if is_watched {
+            self.record_watched(batch, gate, recorder, check);
+        } else {
+            self.record(batch, gate, recorder, check);
+        }
+        check.publish(&self.stats);
+    }
+
+    fn record(
+        &self,
+        batch: &ReceiveBatch,
+        gate: &mut Gate,
+        recorder: &mut Recorder,
+        opener: &mut impl Opener,
+    ) {
         let mut pending = PendingLines::new();
         for packet in batch.packets() {
             for datagram in packet.datagrams() {
                 if gate.admits(|| datagram.sender.address()) {
-                    self.record_datagram(&datagram, recorder, &mut pending);
+                    self.record_datagram(&datagram, recorder, &mut pending, opener);
                 }
             }
         }
@@ -158,10 +207,16 @@ impl BoundDatagrams {
     /// Records a batch like [`BoundDatagrams::record`], and counts its messages by sender. Each
     /// packet is finished before the next, so that its messages can be attributed to its sender.
     #[cold]
-    fn record_watched(&self, batch: &ReceiveBatch, gate: &mut Gate, recorder: &mut Recorder) {
+    fn record_watched(
+        &self,
+        batch: &ReceiveBatch,
+        gate: &mut Gate,
+        recorder: &mut Recorder,
+        opener: &mut impl Opener,
+    ) {
         let mut sent_by = Vec::with_capacity(BATCH);
         for packet in batch.packets() {
-            let traffic = self.record_packet(packet, gate, recorder);
+            let traffic = self.record_packet(packet, gate, recorder, opener);
             // Without datagrams, `allow` refused the sender.
             if traffic.datagrams > 0 {
                 sent_by.push((SenderId::of_address(packet.sender.address()), traffic));
@@ -176,12 +231,13 @@ impl BoundDatagrams {
         packet: ReceivedPacket<'_>,
         gate: &mut Gate,
         recorder: &mut Recorder,
+        opener: &mut impl Opener,
     ) -> SenderTraffic {
         let (messages_before, rejected_before) = recorder.received_in_batch();
         let (mut traffic, mut pending) = (SenderTraffic::default(), PendingLines::new());
         for datagram in packet.datagrams() {
             if gate.admits(|| datagram.sender.address()) {
-                self.record_datagram(&datagram, recorder, &mut pending);
+                self.record_datagram(&datagram, recorder, &mut pending, opener);
                 traffic.datagrams += 1;
                 traffic.bytes += datagram.bytes.len() as u64;
             }
@@ -199,16 +255,25 @@ impl BoundDatagrams {
         datagram: &Datagram<'b>,
         recorder: &mut Recorder,
         pending: &mut PendingLines<'b, DatagramOrigin<'b>>,
+        opener: &mut impl Opener,
     ) {
         let sender = DatagramOrigin { sender: datagram.sender, origin: &self.origin };
+        let length = datagram.bytes.len();
         if datagram.is_cut {
-            let offset = datagram.bytes.len();
             let reason = RejectReason::TooLong;
-            let rejection = Rejection { reason, offset, expected: "a shorter datagram" };
-            recorder.count_read(1, offset);
-            recorder.reject(rejection, datagram.bytes, sender);
-        } else {
-            recorder.record_datagram(datagram.bytes, sender, pending);
+            let rejection = Rejection { reason, offset: length, expected: "a shorter datagram" };
+            recorder.count_read(1, length);
+            return recorder.reject(rejection, datagram.bytes, sender);
+        }
+        match opener.open(datagram) {
+            Ok(messages) => {
+                recorder.count_read(0, length - messages.len());
+                recorder.record_datagram(messages, sender, pending);
+            }
+            Err(refused) => {
+                recorder.count_read(1, length);
+                recorder.reject(refused.rejection, refused.shown, sender);
+            }
         }
     }
 
@@ -233,34 +298,6 @@ fn copy(batch: &ReceiveBatch, gate: &Gate, mirror: &mut Mirror) {
     mirror.send(&whole.map(|one| one.bytes).collect::<Vec<_>>());
 }
 
-/// Decides whether to ask the kernel for the senders of a batch.
-///
-/// Senders matter only to `allow` and in rejected messages, and asking for them takes time. So a
-/// listener under full load does not ask, except for a while after it has rejected a message: then
-/// the operator needs to know who sends such messages.
-struct SenderLookup {
-    always: bool,
-    /// Whether the last batch was full, which means that the listener is under load.
-    was_full: bool,
-    /// Remaining batches after a rejection.
-    left: u32,
-}
-
-impl SenderLookup {
-    fn new(always: bool) -> Self {
-        Self { always, was_full: false, left: 0 }
-    }
-
-    fn is_needed(&self) -> bool {
-        self.always || !self.was_full || self.left > 0
-    }
-
-    fn update(&mut self, received: usize, rejected: bool) {
-        self.was_full = received == BATCH;
-        self.left = if rejected { LOOKUP_BATCHES } else { self.left.saturating_sub(1) };
-    }
-}
-
 /// The sender of a datagram, converted to text only where it is shown.
 #[derive(Clone, Copy)]
 struct DatagramOrigin<'a> {
@@ -280,29 +317,5 @@ impl fmt::Display for DatagramOrigin<'_> {
             Some(address) => address.fmt(formatter),
             None => formatter.write_str(self.origin),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn senders_are_looked_up_unless_the_listener_is_under_load_and_rejects_nothing() {
-        let mut lookup = SenderLookup::new(false);
-        assert!(lookup.is_needed());
-        lookup.update(BATCH, false);
-        assert!(!lookup.is_needed());
-        lookup.update(BATCH, true);
-        assert!(lookup.is_needed());
-        for _ in 0..LOOKUP_BATCHES {
-            lookup.update(BATCH, false);
-        }
-        assert!(!lookup.is_needed());
-        lookup.update(BATCH - 1, false);
-        assert!(lookup.is_needed());
-        let mut always = SenderLookup::new(true);
-        always.update(BATCH, false);
-        assert!(always.is_needed());
     }
 }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::config::ListenerEndpoint;
 use super::rejected::RejectedLog;
+use super::signature::SignatureContext;
 use super::stats::{ListenerCounts, ListenerStats};
 use super::statsd_recorder::StatsdRecorder;
 use super::{Origin, Protocol};
@@ -54,6 +55,8 @@ pub struct RecorderContext {
     pub rules: Arc<Rules>,
     /// Maximum memory of each listener for names that the rules change, in bytes.
     pub rule_cache: usize,
+    /// The state and settings of signatures.
+    pub signatures: SignatureContext,
 }
 
 /// What became of a sample.
@@ -205,6 +208,12 @@ impl Recorder {
     #[must_use]
     pub fn is_tapped(&self) -> bool {
         self.tap.is_wanted()
+    }
+
+    /// The state and settings of signatures.
+    #[must_use]
+    pub fn signatures(&self) -> &SignatureContext {
+        &self.context.signatures
     }
 
     /// Applies new settings from this channel each time that the aggregator calls.

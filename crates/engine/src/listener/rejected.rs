@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use basics::escape::{escaped, excerpt};
 use tracing::warn;
 
+use super::diagnosis::signature::advice_on_signed;
 use super::{Protocol, diagnosis};
 use crate::protocol::{RejectReason, Rejection};
 
@@ -166,6 +167,9 @@ fn advice(
     listeners: &[String],
 ) -> Option<String> {
     let protocol = Protocol::of_label(listener)?;
+    if let Some(words) = advice_on_signed(datagram, rejection.reason) {
+        return Some(words.to_owned());
+    }
     let (message, offset) = message_at(protocol, datagram, rejection.offset)?;
     let rejection = Rejection { offset, ..rejection };
     let redirect = |other| way_to(other, listeners);

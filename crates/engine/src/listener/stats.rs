@@ -11,6 +11,7 @@ use rustix::net::sockopt;
 use super::mirror::MirrorStats;
 use super::senders::SenderCounts;
 use super::tls_stats::{TlsCounts, TlsStats};
+use super::signature::stats::{KeyCounts, KeyStats};
 use crate::protocol::RejectReason;
 use crate::sys;
 
@@ -101,6 +102,7 @@ pub struct ListenerStats {
     tls: OnceLock<TlsStats>,
     senders: SenderCounts,
     mirrors: Mutex<Vec<Arc<MirrorStats>>>,
+    keys: Mutex<Vec<KeyStats>>,
 }
 
 /// The reason why a datagram or a connection was refused before any of its bytes were read.
@@ -232,6 +234,7 @@ impl ListenerStats {
             tls: OnceLock::new(),
             senders: SenderCounts::default(),
             mirrors: Mutex::default(),
+            keys: Mutex::default(),
         }
     }
 
@@ -305,6 +308,24 @@ impl ListenerStats {
     /// Replaces the mirror targets.
     pub(super) fn set_mirrors(&self, mirrors: Vec<Arc<MirrorStats>>) {
         *self.mirrors.lock() = mirrors;
+    }
+
+    /// The secrets of its datagrams and their counts, in the order of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyStats> {
+        self.keys.lock().clone()
+    }
+
+    /// Replaces the secrets.
+    pub(super) fn set_keys(&self, keys: Vec<KeyStats>) {
+        *self.keys.lock() = keys;
+    }
+
+    /// Replaces the counts of the secrets, which are in the same order.
+    pub(super) fn set_key_counts(&self, counts: impl IntoIterator<Item = KeyCounts>) {
+        for (key, counts) in self.keys.lock().iter_mut().zip(counts) {
+            key.counts = counts;
+        }
     }
 
     /// The counts at one instant.

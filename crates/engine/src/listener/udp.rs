@@ -71,6 +71,7 @@ pub(super) fn bind(
             protocol,
             allow: config.allow.clone(),
             mirror: config.mirror.clone(),
+            secret: config.secret.clone(),
             datagram_max: DATAGRAM_MAX,
             is_merging: stats.is_merging(),
             origin: "unknown".to_owned(),

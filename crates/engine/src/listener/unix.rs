@@ -65,6 +65,7 @@ pub(super) fn bind_datagrams(
         stats: Arc::new(ListenerStats::without_drops(label)),
         allow: super::allow::AllowList::default(),
         mirror: config.mirror.clone(),
+        secret: config.secret.clone(),
         datagram_max: DATAGRAM_MAX,
         is_merging: false,
         origin: file.to_string(),

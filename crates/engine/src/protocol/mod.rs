@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod json;
 mod lines;
 mod scan;
+pub mod signed;
 pub mod split;
 pub mod statsd;
 mod tag_text;
@@ -172,11 +173,23 @@ pub enum RejectReason {
     Unfinished,
     /// A rule of the configuration drops the message, or makes no name of its name.
     Rule,
+    /// A datagram to a listener with a `secret` is too short for a signature.
+    Unsigned,
+    /// No `secret` of the listener has signed the datagram.
+    BadSignature,
+    /// A datagram was signed longer ago than `signatures.window`, or before the listener got its secret.
+    Stale,
+    /// A datagram was signed further in the future than `signatures.window`.
+    FromFuture,
+    /// A signed datagram arrived again.
+    Replayed,
+    /// A signed datagram cannot be remembered: `signatures.max_datagrams` of its second are.
+    WindowFull,
 }
 
 impl RejectReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::BadJson,
         Self::BadLine,
         Self::TooDeep,
@@ -195,6 +208,12 @@ impl RejectReason {
         Self::TooLong,
         Self::Unfinished,
         Self::Rule,
+        Self::Unsigned,
+        Self::BadSignature,
+        Self::Stale,
+        Self::FromFuture,
+        Self::Replayed,
+        Self::WindowFull,
     ];
 
     /// The name in the ledger.
@@ -219,6 +238,12 @@ impl RejectReason {
             Self::TooLong => "too_long",
             Self::Unfinished => "unfinished",
             Self::Rule => "rule",
+            Self::Unsigned => "unsigned",
+            Self::BadSignature => "bad_signature",
+            Self::Stale => "stale",
+            Self::FromFuture => "from_future",
+            Self::Replayed => "replayed",
+            Self::WindowFull => "window_full",
         }
     }
 }

@@ -195,6 +195,9 @@ pub struct Datagram<'a> {
 pub struct SenderAddress<'a>(Option<&'a libc::sockaddr_storage>);
 
 impl SenderAddress<'_> {
+    /// The address of a sender that has none, or that was not asked for.
+    pub const UNKNOWN: Self = Self(None);
+
     /// The address; `None` if the sender has none, does not use IP, or was not asked for.
     #[must_use]
     pub fn address(self) -> Option<SocketAddr> {

@@ -15,6 +15,7 @@ use crate::protocol::{Sample, SampleValue, TagValue};
 pub mod json;
 pub mod lines;
 pub mod recorder;
+pub mod signed;
 pub mod statsd;
 
 /// A text without surrounding blanks.
@@ -95,6 +96,11 @@ mod tests {
     #[test]
     fn the_corpus_of_the_recorder_passes() {
         replay("recorder", super::recorder::check);
+    }
+
+    #[test]
+    fn the_corpus_of_signed_datagrams_passes() {
+        replay("signed", super::signed::check);
     }
 
     #[test]

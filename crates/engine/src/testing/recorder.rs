@@ -16,6 +16,7 @@ use crate::aggregator::store::Store;
 use crate::aggregator::table::SeriesTable;
 use crate::listener::Protocol;
 use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
+use crate::listener::signature::SignatureContext;
 use crate::listener::stats::{ListenerCounts, ListenerStats};
 use crate::protocol::{
     MessageLimits, Rejection, Sample, TagText, Tags, json, normalize_tags, statsd,
@@ -164,6 +165,7 @@ fn context(config: &AggregationConfig, rules: &Arc<Rules>) -> RecorderContext {
         line_cache: config.line_cache_bytes(),
         rules: Arc::clone(rules),
         rule_cache: config.rule_cache.get() as usize,
+        signatures: SignatureContext::default(),
     }
 }
 

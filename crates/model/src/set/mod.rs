@@ -1,5 +1,7 @@
 //! Distinct members of a set in one window.
 
+#[cfg(test)]
+mod forgery;
 mod seed;
 mod sketch;
 

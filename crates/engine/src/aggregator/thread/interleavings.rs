@@ -16,6 +16,7 @@ use crate::listener::Protocol;
 use crate::listener::allow::AllowList;
 use crate::listener::config::{ListenerEndpoint, UdpConfig};
 use crate::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
+use crate::listener::signature::SignatureContext;
 use crate::listener::stats::ListenerStats;
 use crate::protocol::MessageLimits;
 use crate::sync::{bounded, unbounded};
@@ -89,6 +90,7 @@ impl Bench {
             line_cache: 0,
             rules: Arc::default(),
             rule_cache: 0,
+            signatures: SignatureContext::default(),
         };
         let windows = Windows::default();
         let store = Store::new(config, TEN, Arc::clone(&registry));

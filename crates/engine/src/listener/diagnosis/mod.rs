@@ -13,6 +13,7 @@ use basics::escape::escaped;
 mod advice;
 mod other_protocol;
 mod place;
+pub(crate) mod signature;
 
 /// Bytes that an excerpt shows before and after the place.
 const SHOWN_BEFORE: usize = 48;
@@ -100,6 +101,9 @@ fn advice_at(
 ) -> Option<Advice> {
     if other_protocol::is_tls(message) {
         return Some(advice::tls());
+    }
+    if let Some(words) = signature::advice(protocol, message, rejection.reason) {
+        return Some(Advice { nearest: None, words: words.to_owned() });
     }
     if let Some(other) = other_protocol::of(protocol, message, rejection.reason) {
         return Some(advice::redirected(other, &redirect(other)));

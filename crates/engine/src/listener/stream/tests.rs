@@ -21,6 +21,7 @@ use crate::listener::config::{TcpConfig, UnixConfig};
 use crate::listener::passed::PassedSockets;
 use crate::listener::recorder::RecorderContext;
 use crate::listener::rejected::{RejectedLog, RejectedMessage};
+use crate::listener::signature::SignatureContext;
 use crate::listener::stats::ConnectionCounts;
 use crate::listener::{tcp, unix};
 use crate::protocol::MessageLimits;
@@ -54,6 +55,7 @@ impl Bench {
             line_cache: 1 << 20,
             rules: Arc::default(),
             rule_cache: 0,
+            signatures: SignatureContext::default(),
         };
         let mut tallies = AggregatorEnd::new();
         let waker = Arc::new(Waker::new().unwrap());

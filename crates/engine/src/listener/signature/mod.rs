@@ -1,0 +1,271 @@
+//! Opens signed datagrams. Refuses a datagram that no known key has signed, or that arrived before.
+//!
+//! [`config`] has the secrets. [`SignatureCheck`] belongs to the thread of a socket, with the
+//! [`sequence`]s of its senders. All sockets share the [`replay`] windows ([`windows`]), which a stop
+//! saves ([`saved`]).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use self::config::{NamedSecret, SecretKeys, SignatureConfig};
+use self::replay::ReplayRefusal;
+use self::sequence::{DatagramOrder, SenderSequences};
+use self::stats::{KeyCounts, KeyStats};
+use self::windows::{ReplayWindows, SharedWindow};
+use super::opener::{Opener, RefusedDatagram};
+use super::stats::ListenerStats;
+use crate::protocol::signed::{SIGNATURE_BYTES, SignedDatagram, SigningKey};
+use crate::protocol::{RejectReason, Rejection};
+use crate::sys::{Datagram, SenderAddress};
+
+pub mod config;
+pub mod replay;
+pub mod saved;
+pub mod sequence;
+pub mod stats;
+pub mod windows;
+
+/// The state and settings of signatures that all listeners share.
+#[derive(Clone, Debug, Default)]
+pub struct SignatureContext {
+    /// The bounds.
+    pub config: SignatureConfig,
+    /// The replay windows of all keys.
+    pub windows: Arc<ReplayWindows>,
+}
+
+/// Checks the datagrams of one socket.
+#[derive(Debug)]
+pub(super) struct SignatureCheck {
+    keys: Vec<CheckedKey>,
+    config: SignatureConfig,
+    /// Unix time of the current batch, in seconds.
+    now: u64,
+}
+
+#[derive(Debug)]
+struct CheckedKey {
+    configured: NamedSecret,
+    key: SigningKey,
+    window: SharedWindow,
+    senders: SenderSequences,
+    counts: KeyCounts,
+}
+
+impl SignatureCheck {
+    /// Replaces the check of a socket by one with these keys; `None` without keys. Keys that stay keep
+    /// their counts and senders.
+    pub(super) fn replace(
+        previous: Option<Self>,
+        keys: &SecretKeys,
+        context: &SignatureContext,
+    ) -> Option<Self> {
+        let now = unix_now();
+        let mut known = previous.map(|check| check.keys).unwrap_or_default();
+        let keys: Vec<_> = keys
+            .all()
+            .iter()
+            .map(|configured| {
+                let same = known.iter().position(|key| key.configured == *configured);
+                match same {
+                    Some(index) => known.swap_remove(index),
+                    None => CheckedKey::new(configured, context, now),
+                }
+            })
+            .collect();
+        (!keys.is_empty()).then_some(Self { keys, config: context.config, now })
+    }
+
+    /// Starts a batch of datagrams that were read just now.
+    pub(super) fn begin_batch(&mut self) {
+        self.now = unix_now();
+    }
+
+    /// Reports the counts.
+    pub(super) fn publish(&self, stats: &ListenerStats) {
+        stats.set_key_counts(self.keys.iter().map(|key| key.counts));
+    }
+
+    /// The keys, for the status.
+    pub(super) fn key_stats(&self) -> Vec<KeyStats> {
+        let stats =
+            |key: &CheckedKey| KeyStats { name: key.configured.name.clone(), counts: key.counts };
+        self.keys.iter().map(stats).collect()
+    }
+}
+
+impl CheckedKey {
+    fn new(configured: &NamedSecret, context: &SignatureContext, now: u64) -> Self {
+        let key = SigningKey::new(configured.secret.reveal());
+        Self {
+            configured: configured.clone(),
+            window: context.windows.of(&key, now),
+            key,
+            senders: SenderSequences::default(),
+            counts: KeyCounts::default(),
+        }
+    }
+
+    /// Counts a datagram that this key has signed, or refuses it.
+    fn accept(
+        &mut self,
+        signed: &SignedDatagram<'_>,
+        sender: SenderAddress<'_>,
+        config: &SignatureConfig,
+        now: u64,
+    ) -> Result<(), ReplayRefusal> {
+        let bounds = config.replay_bounds();
+        let accepted = self.window.lock().accept(now, bounds, signed.seconds, signed.id())?;
+        self.counts.shortened += u64::from(accepted);
+        let order = match sender.address() {
+            // The kernel neither loses nor reorders datagrams to a Unix socket.
+            None => DatagramOrder::Unnumbered,
+            Some(address) => {
+                let (nonce, most) = (signed.nonce, config.max_senders);
+                let report = self.senders.add(address, nonce, signed.seconds, most);
+                self.counts.lost += report.lost;
+                self.counts.forgotten_senders += report.forgotten;
+                report.order
+            }
+        };
+        match order {
+            DatagramOrder::InOrder => self.counts.in_order += 1,
+            DatagramOrder::Reordered => self.counts.reordered += 1,
+            DatagramOrder::Unnumbered => self.counts.unnumbered += 1,
+        }
+        Ok(())
+    }
+}
+
+impl Opener for SignatureCheck {
+    fn open<'b>(&mut self, datagram: &Datagram<'b>) -> Result<&'b [u8], RefusedDatagram<'b>> {
+        let bytes = datagram.bytes;
+        // Clients send empty datagrams to find out whether a daemon listens.
+        if bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let refused = |reason, expected, shown| RefusedDatagram {
+            rejection: Rejection { reason, offset: 0, expected },
+            shown,
+        };
+        let Some(signed) = SignedDatagram::parse(bytes) else {
+            return Err(refused(RejectReason::Unsigned, "a signed datagram", bytes));
+        };
+        let Some(key) = self.keys.iter_mut().find(|key| signed.is_signed_with(&key.key)) else {
+            let expected = "a signature by a secret of this listener";
+            return Err(refused(RejectReason::BadSignature, expected, bytes));
+        };
+        key.accept(&signed, datagram.sender, &self.config, self.now).map_err(|refusal| {
+            let (reason, expected) = words(refusal);
+            refused(reason, expected, signed.messages)
+        })?;
+        debug_assert_eq!(signed.messages.len() + SIGNATURE_BYTES, bytes.len());
+        Ok(signed.messages)
+    }
+}
+
+/// The reason of a rejection, and the expected input.
+fn words(refusal: ReplayRefusal) -> (RejectReason, &'static str) {
+    match refusal {
+        ReplayRefusal::Stale => (RejectReason::Stale, "a signature within `signatures.window`"),
+        ReplayRefusal::FromFuture => {
+            (RejectReason::FromFuture, "a signature within `signatures.window`")
+        }
+        ReplayRefusal::Replayed => {
+            (RejectReason::Replayed, "a datagram that did not arrive before")
+        }
+        ReplayRefusal::Full => {
+            (RejectReason::WindowFull, "at most `signatures.max_datagrams` within a second")
+        }
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRETS: [&str; 3] = ["the first secret", "the other secret", "an unknown secret"];
+
+    fn keys(named: &[(&str, &str)]) -> SecretKeys {
+        let mut keys = SecretKeys::default();
+        named.iter().for_each(|(name, secret)| keys.push(name, secret).unwrap());
+        keys
+    }
+
+    fn both() -> SecretKeys {
+        keys(&[("new", SECRETS[0]), ("old", SECRETS[1])])
+    }
+
+    fn signed(secret: &str, seconds: u64, nonce: u32) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        SigningKey::new(secret).sign(seconds, nonce, b"a:1|c", &mut datagram);
+        datagram
+    }
+
+    fn open<'b>(check: &mut SignatureCheck, bytes: &'b [u8]) -> Result<&'b [u8], RejectReason> {
+        let datagram = Datagram { bytes, sender: SenderAddress::UNKNOWN, is_cut: false };
+        check.open(&datagram).map_err(|refused| refused.rejection.reason)
+    }
+
+    #[test]
+    fn datagrams_of_each_key_are_opened_once_and_counted_by_key() {
+        let mut check =
+            SignatureCheck::replace(None, &both(), &SignatureContext::default()).unwrap();
+        let now = check.now;
+        for (secret, seconds, nonce, outcome) in [
+            (SECRETS[0], now, 1, Ok(&b"a:1|c"[..])),
+            (SECRETS[0], now, 2, Ok(b"a:1|c")),
+            (SECRETS[1], now, 1, Ok(b"a:1|c")),
+            (SECRETS[0], now, 1, Err(RejectReason::Replayed)),
+            (SECRETS[2], now, 1, Err(RejectReason::BadSignature)),
+            (SECRETS[1], now - 1, 1, Err(RejectReason::Stale)),
+            (SECRETS[1], now + 31, 1, Err(RejectReason::FromFuture)),
+        ] {
+            assert_eq!(open(&mut check, &signed(secret, seconds, nonce)), outcome);
+        }
+        assert_eq!(open(&mut check, b"a:1|c"), Err(RejectReason::Unsigned));
+        assert_eq!(open(&mut check, &[b'x'; 60]), Err(RejectReason::BadSignature));
+        assert_eq!(open(&mut check, b""), Ok(&b""[..]));
+        let counts: Vec<_> = check.key_stats().iter().map(|key| key.counts.accepted()).collect();
+        assert_eq!(counts, [2, 1]);
+    }
+
+    #[test]
+    fn a_key_that_stays_keeps_its_memory_and_its_counts() {
+        let context = SignatureContext::default();
+        let old = keys(&[("old", SECRETS[1])]);
+        let mut check = SignatureCheck::replace(None, &old, &context).unwrap();
+        let datagram = signed(SECRETS[1], check.now, 1);
+        assert!(open(&mut check, &datagram).is_ok());
+        let mut check = SignatureCheck::replace(Some(check), &both(), &context).unwrap();
+        assert_eq!(open(&mut check, &datagram), Err(RejectReason::Replayed));
+        let stats = check.key_stats();
+        let shown: Vec<_> =
+            stats.iter().map(|key| (key.name.as_str(), key.counts.accepted())).collect();
+        assert_eq!(shown, [("new", 0), ("old", 1)]);
+        assert!(SignatureCheck::replace(Some(check), &SecretKeys::default(), &context).is_none());
+    }
+
+    #[test]
+    fn a_datagram_is_opened_once_by_all_sockets_together() {
+        let context = SignatureContext::default();
+        let mut checks = [0, 1].map(|_| SignatureCheck::replace(None, &both(), &context).unwrap());
+        let datagram = signed(SECRETS[0], checks[0].now, 1);
+        assert!(open(&mut checks[0], &datagram).is_ok());
+        assert_eq!(open(&mut checks[1], &datagram), Err(RejectReason::Replayed));
+    }
+
+    #[test]
+    fn a_refused_datagram_shows_its_messages_without_the_signature() {
+        let mut check =
+            SignatureCheck::replace(None, &both(), &SignatureContext::default()).unwrap();
+        let bytes = signed(SECRETS[0], 5, 1);
+        let datagram = Datagram { bytes: &bytes, sender: SenderAddress::UNKNOWN, is_cut: false };
+        let refused = check.open(&datagram).unwrap_err();
+        assert_eq!((refused.rejection.reason, refused.shown), (RejectReason::Stale, &b"a:1|c"[..]));
+    }
+}

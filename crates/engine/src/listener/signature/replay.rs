@@ -1,0 +1,245 @@
+//! Recognises datagrams of a key that arrived before.
+//!
+//! A signed datagram is accepted once. The window remembers the accepted datagrams of each second, as
+//! long as the clock would allow them again. If it holds as many as it may, it forgets the oldest second
+//! and refuses every further datagram of that second and of those before: the window becomes shorter, but
+//! no datagram is accepted twice.
+
+use std::collections::{BTreeMap, HashSet};
+
+/// The bounds of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayBounds {
+    /// Maximum difference between the time of a signature and the clock of this host, in seconds.
+    pub seconds: u64,
+    /// Maximum number of remembered datagrams.
+    pub datagrams: usize,
+}
+
+/// Why an authentic datagram is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayRefusal {
+    /// It was signed too long ago, before the window was created, or in a second that was forgotten.
+    Stale,
+    /// It was signed too far in the future.
+    FromFuture,
+    /// It was accepted before.
+    Replayed,
+    /// There is no room to remember it, and no older second to forget.
+    Full,
+}
+
+/// The datagrams of one key that were accepted.
+#[derive(Debug)]
+pub struct ReplayWindow {
+    /// By the second of their signature.
+    accepted: BTreeMap<u64, HashSet<u64>>,
+    /// Their number.
+    remembered: usize,
+    /// Datagrams that were signed before this second are refused.
+    first: u64,
+}
+
+impl ReplayWindow {
+    /// Creates a window that refuses datagrams signed before `now`: an earlier run that left no memory of
+    /// its own may have accepted them.
+    #[must_use]
+    pub fn new(now: u64) -> Self {
+        Self { accepted: BTreeMap::new(), remembered: 0, first: now }
+    }
+
+    /// Creates a window of stored contents: the first second that it accepts, and accepted datagrams.
+    #[must_use]
+    pub fn restored(first: u64, accepted: BTreeMap<u64, HashSet<u64>>) -> Self {
+        let remembered = accepted.values().map(HashSet::len).sum();
+        Self { accepted, remembered, first }
+    }
+
+    /// The first second that it accepts.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The latest second of which it knows anything.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.accepted.last_key_value().map_or(self.first, |(second, _)| *second)
+    }
+
+    /// The accepted datagrams by the second of their signature, the latest first.
+    pub fn accepted(&self) -> impl Iterator<Item = (u64, &HashSet<u64>)> {
+        self.accepted.iter().rev().map(|(second, ids)| (*second, ids))
+    }
+
+    /// Accepts a datagram that was signed in the second `signed`, and remembers it. Returns whether older
+    /// ones had to be forgotten too early.
+    ///
+    /// # Errors
+    /// When the datagram must not be accepted.
+    pub fn accept(
+        &mut self,
+        now: u64,
+        bounds: ReplayBounds,
+        signed: u64,
+        id: u64,
+    ) -> Result<bool, ReplayRefusal> {
+        self.advance(now, bounds.seconds);
+        if signed > now.saturating_add(bounds.seconds) {
+            return Err(ReplayRefusal::FromFuture);
+        }
+        if signed < self.first {
+            return Err(ReplayRefusal::Stale);
+        }
+        if self.accepted.get(&signed).is_some_and(|ids| ids.contains(&id)) {
+            return Err(ReplayRefusal::Replayed);
+        }
+        let is_shortened = self.make_room(bounds.datagrams, signed)?;
+        self.accepted.entry(signed).or_default().insert(id);
+        self.remembered += 1;
+        Ok(is_shortened)
+    }
+
+    /// Forgets the seconds that the clock has left behind.
+    fn advance(&mut self, now: u64, seconds: u64) {
+        let earliest = now.saturating_sub(seconds);
+        if self.first > now.saturating_add(seconds) {
+            // The clock was set back by more than the window. Without this step, datagrams would be
+            // refused until it reaches its former time.
+            self.first = earliest;
+        }
+        if earliest > self.first {
+            self.forget_before(earliest);
+        }
+    }
+
+    fn forget_before(&mut self, first: u64) {
+        self.first = first;
+        let kept = self.accepted.split_off(&first);
+        let forgotten = std::mem::replace(&mut self.accepted, kept);
+        self.remembered -= forgotten.values().map(HashSet::len).sum::<usize>();
+    }
+
+    /// Forgets the oldest seconds until there is room for a datagram of this one. Returns whether it
+    /// forgot any.
+    fn make_room(&mut self, datagrams: usize, signed: u64) -> Result<bool, ReplayRefusal> {
+        let mut is_shortened = false;
+        while self.remembered >= datagrams {
+            let oldest = self.accepted.first_key_value().map(|(second, _)| *second);
+            let oldest = oldest.filter(|oldest| *oldest < signed).ok_or(ReplayRefusal::Full)?;
+            self.forget_before(oldest + 1);
+            is_shortened = true;
+        }
+        Ok(is_shortened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: ReplayBounds = ReplayBounds { seconds: 10, datagrams: 4 };
+
+    #[test]
+    fn a_datagram_is_accepted_once() {
+        let mut window = ReplayWindow::new(100);
+        assert_eq!(window.accept(100, BOUNDS, 100, 1), Ok(false));
+        for now in 100..=110 {
+            assert_eq!(window.accept(now, BOUNDS, 100, 1), Err(ReplayRefusal::Replayed));
+        }
+        assert_eq!(window.accept(111, BOUNDS, 100, 1), Err(ReplayRefusal::Stale));
+        // The same beginning of an HMAC in another second is another datagram.
+        assert_eq!(window.accept(111, BOUNDS, 101, 1), Ok(false));
+    }
+
+    #[test]
+    fn the_clocks_may_differ_by_the_window() {
+        let mut window = ReplayWindow::new(0);
+        for (signed, outcome) in [
+            (90, Ok(false)),
+            (110, Ok(false)),
+            (89, Err(ReplayRefusal::Stale)),
+            (111, Err(ReplayRefusal::FromFuture)),
+            (u64::MAX, Err(ReplayRefusal::FromFuture)),
+            (0, Err(ReplayRefusal::Stale)),
+        ] {
+            assert_eq!(window.accept(100, BOUNDS, signed, 7), outcome, "{signed}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_run_may_have_accepted_is_refused() {
+        let mut window = ReplayWindow::new(100);
+        assert_eq!(window.accept(100, BOUNDS, 99, 1), Err(ReplayRefusal::Stale));
+        assert_eq!(window.accept(100, BOUNDS, 100, 1), Ok(false));
+    }
+
+    #[test]
+    fn a_full_window_forgets_the_oldest_second_and_accepts_nothing_of_it_again() {
+        let mut window = ReplayWindow::new(100);
+        for (signed, id) in [(100, 1), (100, 2), (101, 3), (102, 4)] {
+            assert_eq!(window.accept(102, BOUNDS, signed, id), Ok(false));
+        }
+        assert_eq!(window.accept(102, BOUNDS, 102, 5), Ok(true));
+        assert_eq!(window.accept(102, BOUNDS, 100, 1), Err(ReplayRefusal::Stale));
+        assert_eq!(window.accept(102, BOUNDS, 100, 6), Err(ReplayRefusal::Stale));
+        assert_eq!(window.accept(102, BOUNDS, 101, 3), Err(ReplayRefusal::Replayed));
+        assert_eq!(window.accept(102, BOUNDS, 102, 7), Ok(false), "there is room");
+    }
+
+    #[test]
+    fn a_second_that_fills_the_window_alone_has_no_room_for_more() {
+        let mut window = ReplayWindow::new(100);
+        for id in 0..4 {
+            assert_eq!(window.accept(100, BOUNDS, 100, id), Ok(false));
+        }
+        assert_eq!(window.accept(100, BOUNDS, 100, 9), Err(ReplayRefusal::Full));
+        assert_eq!(window.accept(100, BOUNDS, 100, 3), Err(ReplayRefusal::Replayed));
+        assert_eq!(window.accept(101, BOUNDS, 101, 9), Ok(true));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_the_window_for_good() {
+        let mut window = ReplayWindow::new(1_000);
+        assert_eq!(window.accept(1_000, BOUNDS, 1_000, 1), Ok(false));
+        // By less than the window, nothing that could be a repetition is accepted.
+        assert_eq!(window.accept(995, BOUNDS, 995, 2), Err(ReplayRefusal::Stale));
+        assert_eq!(window.accept(995, BOUNDS, 1_000, 1), Err(ReplayRefusal::Replayed));
+        assert_eq!(window.accept(500, BOUNDS, 500, 3), Ok(false));
+        assert_eq!(window.accept(500, BOUNDS, 500, 3), Err(ReplayRefusal::Replayed));
+        assert_eq!(window.accept(1_000, BOUNDS, 1_000, 1), Err(ReplayRefusal::Replayed));
+    }
+
+    proptest! {
+        /// For any datagrams and any bound: none is accepted twice, and the bound holds.
+        #[test]
+        fn nothing_is_accepted_twice_while_the_clock_runs_forward(
+            datagrams in prop::collection::vec((0..3_u64, 0..30_u64, 0..4_u64), 0..200),
+            most in 1..20_usize,
+        ) {
+            let bounds = ReplayBounds { seconds: 5, datagrams: most };
+            let (mut window, mut now, mut accepted) = (ReplayWindow::new(100), 100, HashSet::new());
+            for (passed, signed, id) in datagrams {
+                now += passed;
+                let signed = now + signed - 15;
+                let outcome = window.accept(now, bounds, signed, id);
+                let is_near = signed >= 100 && signed.abs_diff(now) <= 5;
+                match outcome {
+                    Ok(_) => {
+                        prop_assert!(is_near && accepted.insert((signed, id)));
+                    }
+                    Err(ReplayRefusal::Replayed) => prop_assert!(accepted.contains(&(signed, id))),
+                    Err(ReplayRefusal::FromFuture) => prop_assert!(signed > now + 5),
+                    Err(ReplayRefusal::Stale | ReplayRefusal::Full) => {
+                        prop_assert!(!is_near || accepted.len() >= most);
+                    }
+                }
+                let remembered: usize = window.accepted.values().map(HashSet::len).sum();
+                prop_assert_eq!(remembered, window.remembered);
+                prop_assert!(remembered <= most);
+            }
+        }
+    }
+}

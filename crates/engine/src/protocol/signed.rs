@@ -1,0 +1,175 @@
+//! Signed datagrams, in the format of brubeck's `statsd-secure` sampler.
+//!
+//! ```text
+//! HMAC-SHA256, 32 bytes · Unix time in seconds, 8 bytes · nonce, 4 bytes · messages
+//! ```
+//!
+//! Both numbers are little-endian. The HMAC covers everything after it; its key is the text of the
+//! secret. A datagram names neither its key nor its sender. brubeck's clients draw a random nonce for
+//! each datagram; tallyd's clients use it to number their datagrams.
+
+use ring::hmac;
+
+/// Bytes of the HMAC.
+const TAG_BYTES: usize = 32;
+/// Bytes before the nonce.
+const TIME_END: usize = TAG_BYTES + size_of::<u64>();
+/// Bytes that a signature adds to a datagram.
+pub const SIGNATURE_BYTES: usize = TIME_END + size_of::<u32>();
+/// The message whose HMAC identifies a key. It is shorter than the signed part of any datagram, so no
+/// datagram has this HMAC.
+const IDENTITY: &[u8] = b"tallyd key";
+
+/// A value that two keys have in common only if their secrets are equal. It does not reveal the secret.
+pub type KeyIdentity = [u8; TAG_BYTES];
+
+/// A key that signs and verifies.
+#[derive(Clone, Debug)]
+pub struct SigningKey(hmac::Key);
+
+impl SigningKey {
+    /// Derives the key from a secret text.
+    #[must_use]
+    pub fn new(secret: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+    }
+
+    /// Identifies the key.
+    #[must_use]
+    pub fn identity(&self) -> KeyIdentity {
+        let mut identity = [0; TAG_BYTES];
+        identity.copy_from_slice(hmac::sign(&self.0, IDENTITY).as_ref());
+        identity
+    }
+
+    /// Appends a signed datagram with these messages. `seconds` is the Unix time.
+    pub fn sign(&self, seconds: u64, nonce: u32, messages: &[u8], out: &mut Vec<u8>) {
+        let (seconds, nonce) = (seconds.to_le_bytes(), nonce.to_le_bytes());
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [&seconds[..], &nonce, messages] {
+            context.update(part);
+        }
+        out.extend_from_slice(context.sign().as_ref());
+        for part in [&seconds[..], &nonce, messages] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// The parts of a datagram, which are authentic only if [`SignedDatagram::is_signed_with`] a known key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedDatagram<'a> {
+    tag: &'a [u8; TAG_BYTES],
+    /// The bytes that the tag covers.
+    signed: &'a [u8],
+    /// Unix time of the signature, in seconds.
+    pub seconds: u64,
+    /// Differs between the datagrams that a sender signs in the same second.
+    pub nonce: u32,
+    /// The messages.
+    pub messages: &'a [u8],
+}
+
+impl<'a> SignedDatagram<'a> {
+    /// Splits a datagram; `None` if it is too short for a signature.
+    #[must_use]
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let (tag, signed) = datagram.split_first_chunk()?;
+        let (seconds, rest) = signed.split_first_chunk()?;
+        let (nonce, messages) = rest.split_first_chunk()?;
+        let (seconds, nonce) = (u64::from_le_bytes(*seconds), u32::from_le_bytes(*nonce));
+        Some(Self { tag, signed, seconds, nonce, messages })
+    }
+
+    /// Whether this key signed it. Takes the same time wherever the signature differs.
+    #[must_use]
+    pub fn is_signed_with(&self, key: &SigningKey) -> bool {
+        hmac::verify(&key.0, self.signed, self.tag).is_ok()
+    }
+
+    /// Identifies an authentic datagram among the others of its key: the beginning of its HMAC.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        let (start, _) = self.tag.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        u64::from_le_bytes(*start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.chars().filter_map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// The lines of a file of vectors: secret, seconds, nonce, messages and datagram, with the last two
+    /// in hexadecimal digits.
+    fn vectors(text: &str) -> impl Iterator<Item = [&str; 5]> {
+        let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        rows.map(|row| {
+            let cells: Vec<&str> = row.split('\t').collect();
+            cells.try_into().unwrap()
+        })
+    }
+
+    #[test]
+    fn datagrams_of_other_programs_are_verified_and_reproduced() {
+        let text = include_str!("../../tests/signed/vectors.tsv");
+        let mut seen = 0;
+        for [secret, seconds, nonce, messages, datagram] in vectors(text) {
+            let (key, datagram) = (SigningKey::new(secret), bytes_of(datagram));
+            let parsed = SignedDatagram::parse(&datagram).unwrap();
+            assert!(parsed.is_signed_with(&key), "{secret} {seconds}");
+            let numbers = (parsed.seconds.to_string(), format!("{:08x}", parsed.nonce));
+            assert_eq!((numbers.0.as_str(), numbers.1.as_str()), (seconds, nonce));
+            assert_eq!(parsed.messages, bytes_of(messages));
+            let mut again = Vec::new();
+            key.sign(parsed.seconds, parsed.nonce, parsed.messages, &mut again);
+            assert_eq!(again, datagram);
+            seen += 1;
+        }
+        assert!(seen >= 6, "{seen}");
+    }
+
+    #[test]
+    fn only_a_datagram_with_room_for_a_signature_has_parts() {
+        assert_eq!(SignedDatagram::parse(&[0; SIGNATURE_BYTES - 1]), None);
+        let shortest = SignedDatagram::parse(&[0; SIGNATURE_BYTES]);
+        assert_eq!(shortest.map(|parts| parts.messages), Some(&b""[..]));
+    }
+
+    #[test]
+    fn keys_have_one_identity_only_if_their_secrets_are_equal() {
+        let identity = |secret: &str| SigningKey::new(secret).identity();
+        assert_eq!(identity("a secret"), identity("a secret"));
+        assert_ne!(identity("a secret"), identity("another"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_signature_holds_only_for_its_key_and_its_bytes(
+            seconds: u64,
+            nonce: u32,
+            messages in prop::collection::vec(any::<u8>(), 0..100),
+            flipped in any::<prop::sample::Index>(),
+            bit in 0..8_u8,
+        ) {
+            let (key, mut datagram) = (SigningKey::new("a secret"), b"before".to_vec());
+            key.sign(seconds, nonce, &messages, &mut datagram);
+            let mut datagram = datagram.split_off(6);
+            prop_assert_eq!(datagram.len(), messages.len() + SIGNATURE_BYTES);
+            let parsed = SignedDatagram::parse(&datagram).unwrap();
+            let parts = (parsed.seconds, parsed.nonce, parsed.messages);
+            prop_assert_eq!(parts, (seconds, nonce, &messages[..]));
+            prop_assert!(parsed.is_signed_with(&key));
+            prop_assert!(!parsed.is_signed_with(&SigningKey::new("another")));
+            let at = flipped.index(datagram.len());
+            datagram[at] ^= 1 << bit;
+            prop_assert!(!SignedDatagram::parse(&datagram).unwrap().is_signed_with(&key));
+        }
+    }
+}
