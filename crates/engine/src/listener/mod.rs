@@ -20,6 +20,7 @@ pub mod diagnosis;
 pub(crate) mod lines;
 pub mod mirror;
 pub mod obstacle;
+pub(crate) mod packets;
 pub mod passed;
 mod receive_buffer;
 pub mod recorder;
@@ -30,6 +31,7 @@ pub mod stats;
 mod statsd_recorder;
 pub mod stream;
 pub mod stream_config;
+mod stream_input;
 pub mod tap;
 mod tcp;
 pub mod udp;
@@ -66,7 +68,7 @@ pub enum Transport {
     Udp,
     /// TCP over IPv4 or IPv6, with a message per line.
     Tcp,
-    /// A Unix stream socket, with a message per line.
+    /// A Unix stream socket, with a message per line or packets with lengths.
     Unix,
     /// A Unix datagram socket.
     UnixDatagram,

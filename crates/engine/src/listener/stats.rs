@@ -24,6 +24,9 @@ pub struct ListenerCounts {
     pub bytes: u64,
     /// Samples recorded.
     pub aggregated: u64,
+    /// Samples recorded for which the client had sent a time, which has no effect. They are among the
+    /// `aggregated` ones.
+    pub timestamped: u64,
     /// Messages rejected, by [`RejectReason`].
     pub rejected: [u64; REASONS],
     /// Messages skipped because of their kind, which do not count as received: see
@@ -77,6 +80,7 @@ impl ListenerCounts {
         self.bytes += other.bytes;
         self.aggregated += other.aggregated;
         self.skipped += other.skipped;
+        self.timestamped += other.timestamped;
         for (own, other) in self.rejected.iter_mut().zip(other.rejected) {
             *own += other;
         }
@@ -132,6 +136,8 @@ pub enum CloseReason {
     Idle,
     /// It had completed no line for the longest time when another one needed its place.
     Evicted,
+    /// It announced a packet that is too long: where the next one begins is unknown.
+    BadPacket,
     /// The system reported an error.
     Failed,
     /// The daemon stops.
@@ -140,8 +146,8 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 5] =
-        [Self::ByPeer, Self::Idle, Self::Evicted, Self::Failed, Self::Stopped];
+    pub const ALL: [Self; 6] =
+        [Self::ByPeer, Self::Idle, Self::Evicted, Self::BadPacket, Self::Failed, Self::Stopped];
 
     /// The name in the status.
     #[must_use]
@@ -150,6 +156,7 @@ impl CloseReason {
             Self::ByPeer => "by_peer",
             Self::Idle => "idle",
             Self::Evicted => "evicted",
+            Self::BadPacket => "bad_packet",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         }

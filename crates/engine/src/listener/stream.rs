@@ -1,4 +1,4 @@
-//! Receives messages over connections, TCP or Unix: one message per line.
+//! Receives messages over connections, TCP or Unix: one message per line, or packets of lines.
 //!
 //! One thread serves all connections of a listener. It never blocks on any of them, and reads a
 //! bounded number of bytes from one before the next has its turn. Data that it has not read yet
@@ -20,14 +20,13 @@ use tracing::warn;
 use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
 use super::connections::{Connections, OpenConnection, Peer};
-use super::lines::{LineBuffer, LineChunk};
 use super::recorder::{ListenerUpdate, Recorder};
 use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
 use super::stats::{CloseReason, ListenerStats, RefusalReason};
 use super::stream_config::{Keepalive, StreamConfig};
+use super::stream_input::{FedState, InputPart, LastInput, StreamInput};
 use super::{Protocol, tcp};
-use crate::protocol::{RejectReason, Rejection};
 use crate::wake::Waker;
 
 /// Maximum number of connections that wait to be accepted; the system has its own limit.
@@ -281,7 +280,8 @@ impl Server {
             None => Peer::Ip(address),
         };
         let alive = Instant::now();
-        let connection = OpenConnection { socket, peer, lines: LineBuffer::default(), alive };
+        let input = StreamInput::new(self.config.framing);
+        let connection = OpenConnection { socket, peer, input, alive };
         self.connections.insert(number, connection);
         self.stats.connection_accepted();
         self.sweep_at = self.sweep_at.or_else(|| self.next_sweep(alive));
@@ -394,39 +394,36 @@ impl Server {
         recorder.count_read(0, length);
         let (max, peer) = (self.config.max_line, &connection.peer);
         let is_watched = self.stats.senders().is_watched();
-        let has_ended_line =
-            connection.lines.feed(&self.buffer[..length], max, &mut |part| match part {
-                LineChunk::Lines(lines) => recorder.record_lines(lines, peer),
-                LineChunk::TooLong(line) => {
-                    let reason = RejectReason::TooLong;
-                    let rejection = Rejection { reason, offset: max, expected: "the line's end" };
-                    recorder.reject(rejection, line, peer);
-                }
-            });
+        let state = connection.input.feed(&self.buffer[..length], max, &mut |part| match part {
+            InputPart::Lines(lines) => recorder.record_lines(lines, peer),
+            InputPart::Rejected(rejection, beginning) => {
+                recorder.reject(rejection, beginning, peer);
+            }
+        });
         if is_watched {
             count_sender(&self.stats, peer, length, recorder);
         }
         recorder.publish();
-        if has_ended_line {
-            connection.alive = Instant::now();
+        match state {
+            FedState::Incomplete => {}
+            FedState::HasEnded => connection.alive = Instant::now(),
+            FedState::Unreadable => self.close(number, CloseReason::BadPacket),
         }
         true
     }
 
-    /// Closes a connection. A last line without an end is recorded if the peer closed the
-    /// connection. Otherwise the line may be incomplete, and half a line could be a different valid
-    /// message, so it is rejected.
+    /// Closes a connection, and records or rejects its last input.
     fn close(&mut self, number: u64, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(number) else { return };
-        let line = connection.lines.finish();
-        if !line.trim_ascii().is_empty() {
+        let last = connection.input.finish(why);
+        if last != LastInput::None {
             self.recorder.begin_batch();
-            if matches!(why, CloseReason::ByPeer) {
-                self.recorder.record_lines(&line, &connection.peer);
-            } else {
-                let (reason, offset) = (RejectReason::Unfinished, line.len());
-                let rejection = Rejection { reason, offset, expected: "the line's end" };
-                self.recorder.reject(rejection, &line, &connection.peer);
+            match last {
+                LastInput::None => {}
+                LastInput::Line(line) => self.recorder.record_lines(&line, &connection.peer),
+                LastInput::Unfinished(rejection, bytes) => {
+                    self.recorder.reject(rejection, &bytes, &connection.peer);
+                }
             }
             if self.stats.senders().is_watched() {
                 count_sender(&self.stats, &connection.peer, 0, &self.recorder);

@@ -18,6 +18,7 @@ use crate::listener::config::{ListenerEndpoint, UdpConfig};
 use crate::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use crate::listener::stats::ListenerStats;
 use crate::protocol::MessageLimits;
+use crate::protocol::SignedGauges;
 use crate::sync::{bounded, unbounded};
 
 const TEN: Duration = Duration::from_secs(10);
@@ -365,7 +366,15 @@ impl Daemon {
         let allow = AllowList::default();
         let udp = UdpConfig { allow, ..UdpConfig::new(address) };
         let endpoint = ListenerEndpoint::Udp(udp);
-        listener.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
+        listener
+            .updates
+            .send(ListenerUpdate {
+                context,
+                endpoint,
+                gauges: SignedGauges::default(),
+                receive_buffer: None,
+            })
+            .unwrap();
         let settings = Reconfiguration {
             emit,
             idle: IdleLimits::default(),
