@@ -77,8 +77,11 @@ impl PacketBuffer {
     }
 }
 
-/// The content of the first packet and the bytes after it; `None` if the packet is incomplete.
-fn split_packet(bytes: &[u8], max: usize) -> Result<Option<(&[u8], &[u8])>, OversizedPacket> {
+/// The content of a packet, and the bytes after it.
+type ContentAndRest<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits the first packet; `None` if it is incomplete.
+fn split_packet(bytes: &[u8], max: usize) -> Result<Option<ContentAndRest<'_>>, OversizedPacket> {
     let length = content_length(bytes, max)?;
     Ok(length.and_then(|length| bytes[PREFIX..].split_at_checked(length)))
 }

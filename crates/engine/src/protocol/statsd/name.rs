@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::super::scan::find;
+use super::super::scan::{find, find_in_either};
 use super::super::{RejectReason, Rejection};
 use super::tags::TagReader;
 use super::text::LineText;
@@ -13,7 +13,7 @@ use super::text::LineText;
 /// character that may begin some, which few names have.
 #[inline]
 pub(super) fn plain_name(line: LineText<'_>) -> Option<(Cow<'_, str>, usize)> {
-    let colon = find(line.bytes(), 0, [b':', b',', b';', b'#', b'[', b']', b'|']);
+    let colon = find_in_either(line.bytes(), 0, [b':', b',', b'[', b']', b'|'], [b';', b'#']);
     let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
     is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
 }
@@ -97,9 +97,16 @@ impl Brackets {
     /// Finds brackets in the name. Their content may contain colons.
     fn find(line: &[u8]) -> Option<Self> {
         let is_at = |place: usize, byte: u8| line.get(place) == Some(&byte);
-        let open = find(line, 0, [b'[', b',', b':', b'|']);
-        // After the beginning of other tags, a bracket belongs to these.
-        if !is_at(open, b'[') || find_name_end(line, 0) < open {
+        let mut open = find_in_either(line, 0, [b'[', b',', b':', b'|'], [b';', b'#']);
+        if let Some(b';' | b'#') = line.get(open) {
+            let name_end = find_name_end(line, open);
+            open = find(line, open, [b'[', b',', b':', b'|']);
+            // After the beginning of other tags, a bracket belongs to these.
+            if name_end < open {
+                return None;
+            }
+        }
+        if !is_at(open, b'[') {
             return None;
         }
         let close = find(line, open + 1, [b']', b'|']);
