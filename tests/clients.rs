@@ -26,6 +26,7 @@ listeners:
   - { protocol: statsd, transport: tcp, address: '[::1]:0' }
   - { protocol: statsd, transport: unix, path: DIR/stream }
   - { protocol: statsd, transport: unix_datagram, path: DIR/datagram }
+  - { protocol: statsd, transport: unix, path: DIR/packets, framing: length_prefixed, gauges: level }
 forwarders: { file: { path: DIR/out, format: json } }
 ";
 
@@ -217,21 +218,30 @@ fn the_dogstatsd_client_over_all_its_transports() {
         ("udp6", UDP_V6),
         ("unix", Way::Unix("datagram", "unix://")),
         ("unixgram", Way::Unix("datagram", "unixgram://")),
+        ("unixpackets", Way::Unix("packets", "unix://")),
+        ("unixstream", Way::Unix("packets", "unixstream://")),
     ];
     python.send(&daemon, "python/dogstatsd.py", &["plain"], &ways);
-    let arrived = arrived(daemon, 4 * 49, 4 * 2);
-    assert_each(&arrived, &["udp4", "udp6", "unix", "unixgram"], &DOGSTATSD);
+    let status = daemon.wait_received(6 * 49);
+    assert_eq!(status["ledger"]["timestamped"], 6 * 2, "{status:#}");
+    let arrived = arrived(daemon, 6 * 49, 6 * 2);
+    let prefixes = ["udp4", "udp6", "unix", "unixgram", "unixpackets", "unixstream"];
+    assert_each(&arrived, &prefixes, &DOGSTATSD);
 }
 
 #[test]
 fn the_dogstatsd_client_with_many_lines_in_a_datagram() {
     let Some(python) = Client::python() else { return };
     let daemon = daemon();
-    let ways = [("udp", UDP), ("unix", Way::Unix("datagram", "unix://"))];
+    let ways = [
+        ("udp", UDP),
+        ("unix", Way::Unix("datagram", "unix://")),
+        ("unixstream", Way::Unix("packets", "unixstream://")),
+    ];
     python.send(&daemon, "python/dogstatsd.py", &["buffered"], &ways);
-    let status = daemon.wait_received(2 * 49);
+    let status = daemon.wait_received(3 * 49);
     assert!(status["ledger"]["datagrams"].as_u64().unwrap() < 20, "{status:#}");
-    assert_each(&arrived(daemon, 2 * 49, 2 * 2), &["udp", "unix"], &DOGSTATSD);
+    assert_each(&arrived(daemon, 3 * 49, 3 * 2), &["udp", "unix", "unixstream"], &DOGSTATSD);
 }
 
 #[test]
@@ -258,7 +268,7 @@ fn the_dogstatsd_client_on_a_stream_is_rejected_with_advice() {
     assert_eq!(status["ledger"]["rejected"], json!({ "bad_line": 49 + 2 }));
     assert_eq!(status["ledger"]["aggregated"], 0);
     let rejected = daemon.get("/api/v1/rejected").1;
-    assert!(rejected.contains("DogStatsD clients need a `unix_datagram` listener"), "{rejected}");
+    assert!(rejected.contains("DogStatsD clients need `framing: length_prefixed`"), "{rejected}");
 }
 
 /// The telemetry of a client: its own counters, with the tags that identify it.

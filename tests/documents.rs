@@ -373,7 +373,10 @@ fn inputs_produce_the_outputs_that_the_documents_show() {
         for output in outputs {
             let mut config = String::new();
             if let Some(format) = output.option("format") {
-                config += &format!("forwarders: {{ console: {{ format: {format} }} }}\n");
+                let naming = output.option("naming").unwrap_or("tallyd");
+                config += &format!(
+                    "forwarders: {{ console: {{ format: {format}, naming: {naming} }} }}\n"
+                );
             }
             if let Some(most) = input.option("max_series_per_metric") {
                 config += &format!("aggregation: {{ max_series_per_metric: {most} }}\n");

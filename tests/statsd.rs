@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 
 use common::{Daemon, shown, total};
 use serde_json::json;
@@ -62,14 +63,16 @@ fn all_dialects_and_json_feed_one_series() {
     client.send("m:1|c|#a:x,b:y");
     client.send("m,b=y,a=x:1|c");
     client.send("m[b=y,a=x]:1|c");
+    client.send("m;b=y;a=x:1|c");
+    client.send("m#b=y,a=x:1|c");
     client.send("m[a=z],b=y:1|c|c:ci-0123|#a:x|T1656581400");
     let json = UdpSocket::bind("127.0.0.1:0").unwrap();
     let message = br#"{"metric_name":"m","metric_type":"counter","b":"y","a":"x"}"#;
     json.send_to(message, daemon.address("json/udp ")).unwrap();
-    let status = daemon.wait_received(5);
+    let status = daemon.wait_received(7);
     assert_eq!(status["series"]["total"], 1);
     let points = daemon.stop().points("out");
-    assert_eq!(total(&points, "m", "count"), 5.0);
+    assert_eq!(total(&points, "m", "count"), 7.0);
     assert!(points.iter().all(|point| point["tags"] == json!({"a": "x", "b": "y"})));
 }
 
@@ -107,6 +110,64 @@ fn events_and_service_checks_are_counted_as_skipped() {
     assert_eq!(status["ledger"]["aggregated"], 1);
     assert_eq!(status["ledger"]["rejected"], json!({"bad_line": 1}));
     assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 1.0);
+}
+
+/// The sequences and levels with which statsd and DogStatsD differ.
+#[test]
+fn a_sign_before_a_gauge_has_the_meaning_that_its_listener_configures() {
+    let config = |of_second: &str| {
+        format!(
+            "listeners:
+  - {{ protocol: statsd, address: \"127.0.0.1:0\" }}
+  - {{ protocol: statsd, transport: unix_datagram, path: DIR/second, gauges: {of_second} }}
+interval: 1h\nforwarders: {{ file: {{ path: DIR/out, format: json }} }}\n"
+        )
+    };
+    let daemon = Daemon::start(&config("level"));
+    let client = Client::of(&daemon);
+    let second = UnixDatagram::unbound().unwrap();
+    second.connect(daemon.path("second")).unwrap();
+    // The second time, the line cache knows the lines that it can know.
+    let lines = |prefix: &str| {
+        format!("{prefix}.a:-5|g\n{prefix}.b:20|g\n{prefix}.b:-5|g\n{prefix}.c:10:+3:-2|g|#k:v\n")
+    };
+    for _ in 0..2 {
+        client.send(lines("change"));
+        second.send(lines("level").as_bytes()).unwrap();
+    }
+    daemon.wait_received(2 * 2 * 6);
+    // A reload changes the meaning for the lines that follow.
+    daemon.reload(&config("change"));
+    second.send(b"reloaded:20|g\nreloaded:-5|g").unwrap();
+    daemon.wait_received(2 * 2 * 6 + 2);
+    assert_eq!(
+        shown(&daemon.stop().points("out")),
+        [
+            "gauge change.a {} {value:-10}",
+            "gauge change.b {} {value:15}",
+            "gauge change.c {k:v} {value:11}",
+            "gauge level.a {} {value:-5}",
+            "gauge level.b {} {value:-5}",
+            "gauge level.c {k:v} {value:-2}",
+            "gauge reloaded {} {value:15}",
+        ]
+    );
+}
+
+#[test]
+fn samples_with_a_time_are_counted_whether_their_lines_are_known_or_not() {
+    let daemon = Daemon::start(STATSD);
+    let client = Client::of(&daemon);
+    for _ in 0..3 {
+        client.send("m:1|c|T1656581400\nm:2:x:3|ms|#k:v|T1\nm:a|s|T2\nm:1|c|Tx\nm:1|c\nm:-1|g|T3");
+    }
+    let status = daemon.wait_received(3 * 8);
+    let ledger = &status["ledger"];
+    assert_eq!((&ledger["aggregated"], &ledger["timestamped"]), (&json!(21), &json!(15)));
+    let (_, page) = daemon.get("/metrics");
+    let metric = "tallyd_samples_timestamped_total{listener=\"statsd/udp ";
+    let line = page.lines().find(|line| line.starts_with(metric));
+    assert!(line.is_some_and(|line| line.ends_with(" 15")), "{page}");
 }
 
 #[test]

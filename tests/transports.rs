@@ -100,6 +100,40 @@ fn every_transport_accepts_lines_and_arrays_of_both_protocols() {
 }
 
 #[test]
+fn packets_with_lengths_are_read_and_one_that_is_too_long_closes_its_connection() {
+    let section =
+        "{ protocol: statsd, transport: unix, path: DIR/packets, max_line: 256B, framing: ";
+    let daemon = start(&[&format!("{section}length_prefixed }}")]);
+    let packet =
+        |content: &str| [&(content.len() as u32).to_le_bytes(), content.as_bytes()].concat();
+    let connect = || UnixStream::connect(daemon.path("packets")).unwrap();
+    let mut stream = connect();
+    stream.write_all(&packet("m:1|c\nm:2|c|#k:v\n")).unwrap();
+    let bytes = [packet(""), packet("m:3|c"), packet(&"x".repeat(257)), packet("m:4|c")].concat();
+    stream.write_all(&bytes).unwrap();
+    assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "the connection is closed");
+    // A client that sends lines without lengths.
+    connect().write_all(b"m:5|c\n").unwrap();
+    connect().write_all(&packet("m:6|c")[..7]).unwrap();
+    let closed = json!({"bad_packet": 2, "by_peer": 1});
+    let status = daemon.wait_for("three closed connections", |status| {
+        listener(status, "statsd/unix ")["connections"]["closed"] == closed
+    });
+    let packets = listener(&status, "statsd/unix ");
+    assert_eq!(packets["aggregated"], 3);
+    assert_eq!(packets["rejected"], json!({"too_long": 2, "unfinished": 1}));
+    // A reload applies to new connections.
+    let mut open = connect();
+    open.write_all(&packet("m:10|c")).unwrap();
+    daemon.wait_received(7);
+    daemon.reload(&format!("listeners: [{section}lines }}]\n{TO_FILE}"));
+    open.write_all(&packet("m:20|c")).unwrap();
+    connect().write_all(b"m:30|c\n").unwrap();
+    daemon.wait_received(9);
+    assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 66.0);
+}
+
+#[test]
 fn a_line_is_a_message_however_it_is_fragmented() {
     let daemon = start(&["{ transport: tcp, address: \"127.0.0.1:0\" }"]);
     let mut stream = connect(&daemon);
@@ -653,6 +687,16 @@ fn contradictory_keys_are_refused_at_their_position() {
             "listeners: [{ address: \"[::]:1\", max_line: 1KiB }]",
             "FILE:1:44: `listeners[0].max_line` cannot be used with `transport: udp`",
             "`max_line` is for `tcp` and `unix`;",
+        ),
+        (
+            "listeners: [{ transport: tcp, address: \"[::]:1\", framing: length_prefixed }]",
+            "FILE:1:59: `listeners[0].framing` cannot be used with `transport: tcp`",
+            "`framing` is for `unix`;",
+        ),
+        (
+            "listeners: [{ address: \"[::]:1\", gauges: level }]",
+            "FILE:1:42: `listeners[0].gauges` requires `protocol: statsd`",
+            "a string with a sign changes it",
         ),
         (
             "listeners: [{ transport: sctp }]",

@@ -8,12 +8,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use crate::config::{Common, DeliveryConfig};
+use crate::config::{Common, DeliveryConfig, InvalidKey};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::SendError;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
-use crate::format::LineFormat;
+use crate::format::influx::{LineNaming, LineNamingStyle, TelegrafConfig};
+use crate::format::{LineEncoding, LineFormat};
 use crate::idle::{IdleConfig, IdleFor, IdleKeys, IdleRules};
 use crate::output::forwarder::{LineForwarder, OutputProbe};
 use crate::output::lines::Lines;
@@ -29,6 +30,12 @@ pub struct ConsoleConfig {
     pub name: Option<String>,
     /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     pub format: LineFormat,
+    /// `format: influx`: `tallyd`, the metric's name and tallyd's fields, or `telegraf`, the names, fields
+    /// and types of Telegraf's statsd input, so that dashboards made for it keep working. Defaults to
+    /// `tallyd`.
+    pub naming: LineNamingStyle,
+    /// Options of Telegraf's statsd input, for `naming: telegraf`.
+    pub telegraf: TelegrafConfig,
     /// Which series are shown.
     pub select: SelectConfig,
     /// Points for live series without samples. Defaults to `none`.
@@ -50,12 +57,19 @@ impl ForwarderSection for ConsoleConfig {
         IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
     }
 
+    fn check(&self) -> Result<(), InvalidKey> {
+        let is_influx = self.format == LineFormat::Influx;
+        self.naming.check(is_influx)
+    }
+
     fn build(mut self, _: &BuildContext) -> Result<Vec<Destination>, String> {
         // Not settings of the forwarder: the registry applies them.
         (self.idle, self.idle_for) = (None, None);
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
-        let forwarder = Console::new(self.format, common.delivery.timeout.get());
+        let naming = LineNaming::new(self.naming, &self.telegraf);
+        let encoding = LineEncoding::new(self.format, naming);
+        let forwarder = Console::new(encoding, common.delivery.timeout.get());
         let settings = ForwarderSettings::new(self);
         Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
     }
@@ -65,11 +79,11 @@ impl ForwarderSection for ConsoleConfig {
 pub type Console = LineForwarder<StdoutProbe>;
 
 impl Console {
-    /// Creates a forwarder that writes in `format` and waits for a write for at most `patience`.
+    /// Creates a forwarder that writes in this encoding and waits for a write for at most `patience`.
     #[must_use]
-    pub fn new(format: LineFormat, patience: Duration) -> Self {
+    pub(crate) fn new(encoding: LineEncoding, patience: Duration) -> Self {
         let writer = LineWriter::new(OutputName::Stdout, || Stdout, patience);
-        Self::with(format, writer, StdoutProbe)
+        Self::with(encoding, writer, StdoutProbe)
     }
 }
 

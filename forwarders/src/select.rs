@@ -82,6 +82,7 @@ impl SelectConfig {
         let literals: Vec<bool> = tags.values().map(|(_, is_literal)| *is_literal).collect();
         let tags: Vec<_> = tags.into_iter().map(|(key, (value, _))| (key, value)).collect();
         Series::with_literals(series.kind(), &name, &tags, |index| literals[index])
+            .with_timer_type(series.timer_type())
     }
 }
 

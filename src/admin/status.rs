@@ -121,6 +121,7 @@ fn ledger(counts: &ListenerCounts, kernel_drops: u64) -> MessageLedger {
         aggregated: counts.aggregated,
         rejected: owned(counts.rejected_by_reason()),
         skipped: counts.skipped,
+        timestamped: counts.timestamped,
         kernel_drops,
         datagrams: counts.datagrams,
         bytes: counts.bytes,

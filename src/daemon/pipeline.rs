@@ -21,6 +21,7 @@ use engine::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use engine::listener::stats::ListenerStats;
 use engine::listener::tap::taps::Taps;
 use engine::listener::udp::UdpBindOptions;
+use engine::protocol::SignedGauges;
 use engine::wake::Waker;
 use kamailio::KamailioSection;
 use kamailio::intake::{self, IntakeSender};
@@ -181,7 +182,7 @@ impl PipelineThreads {
                 StagedSockets::New(bound) => {
                     let mut sockets = Vec::new();
                     for bound in bound {
-                        match self.listen(bound, shared).await {
+                        match self.listen(bound, config.gauges, shared).await {
                             Ok(socket) => sockets.push(socket),
                             Err(error) => outcome = Err(error),
                         }
@@ -282,6 +283,7 @@ impl PipelineThreads {
     async fn listen(
         &mut self,
         bound: BoundListener,
+        gauges: SignedGauges,
         shared: &RecorderContext,
     ) -> io::Result<SocketThread> {
         let name = format!("listen-{}", self.threads);
@@ -292,6 +294,7 @@ impl PipelineThreads {
         let stats = Arc::clone(bound.stats());
         let recorder =
             Recorder::new(shared.clone(), bound.protocol(), Arc::clone(&stats), handover)
+                .with_gauges(gauges)
                 .with_updates(changed)
                 .with_taps(Arc::clone(&self.taps));
         info!(listener = stats.label(), buffer = stats.receive_buffer(), "listening");
@@ -352,6 +355,7 @@ impl RunningListener {
             let change = ListenerUpdate {
                 context: shared.clone(),
                 endpoint: config.endpoint.clone(),
+                gauges: config.gauges,
                 receive_buffer: new_buffer,
             };
             if changes.send(change).is_err() {

@@ -87,6 +87,7 @@ pub(super) fn log_ledger(state: &RuntimeState) {
         aggregated = counts.aggregated,
         rejected = ?counts.rejected_by_reason(),
         skipped = counts.skipped,
+        timestamped = counts.timestamped,
         kernel_drops = kernel_drops(&components),
         "ledger of the listeners"
     );

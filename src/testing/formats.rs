@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forwarders::format::influx;
+use forwarders::format::influx::{self, LineNaming};
 use forwarders::format::pystatsd::Envelope;
 use forwarders::format::{LineFormat, json};
 use model::{Point, Snapshot};
@@ -111,7 +111,7 @@ fn check_pystatsd(snapshot: &Snapshot, point: &Point) {
 /// Line protocol: the line has a measurement, non-empty tags and all fields. Its special characters are
 /// escaped, so that splitting at them finds exactly these.
 fn check_influx(snapshot: &Snapshot, point: &Point) {
-    let line = written(|out| influx::write_point(out, snapshot, point));
+    let line = written(|out| influx::write_point(out, snapshot, point, &LineNaming::Tallyd));
     assert!(!line.contains(|c: char| c.is_ascii_control()), "{line:?}");
     assert!(!line.starts_with('#'), "{line:?} is a comment");
     let parts = split_unescaped(&line, ' ');

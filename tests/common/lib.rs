@@ -10,6 +10,7 @@ pub mod etsy;
 pub mod hosts;
 pub mod http_request;
 pub mod keys;
+pub mod line_protocol;
 pub mod markdown;
 pub mod otelcol;
 pub mod pki;
@@ -19,6 +20,7 @@ pub mod pty;
 pub mod rates;
 pub mod replay;
 mod server_script;
+pub mod telegraf;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use common::etsy::{Flushes, Pair, Round, is_its_own};
+use common::line_protocol::{differences, written};
 use common::{Daemon, PATIENCE, get};
 use forwarders::testing::real_server;
 use tempfile::TempDir;
@@ -292,7 +293,8 @@ const TELEGRAF: &str = r#"
   service_address = "127.0.0.1:PORT"
   datadog_extensions = true
   delete_gauges = false
-  percentiles = [50.0]
+  percentiles = [90.0, 99.9]
+  float_sets = true
   templates = [
     "cpu.* measurement.measurement.region",
     "mem.* measurement.host.measurement team=ops",
@@ -303,44 +305,31 @@ const TELEGRAF: &str = r#"
   data_format = "influx"
 "#;
 
-const MEASURED: [&str; 8] = [
+/// Each is a series of its own.
+const MEASURED: [&str; 11] = [
     "cpu.load.us-west:1|c",
-    "cpu.load.us-west.more.parts:2|c",
+    "cpu.idle.us-west.more.parts:2|c",
     "cpu.load:3|c",
     "mem.h1.cached:4|c|#service:a",
     "a.b.c.deep.e.f:5|c",
     "plain.name:6|c|#region:mine",
     "cpu.temp.us-west:7|g",
     "cpu.time.eu:8|ms",
+    "cpu.size.eu:8|h|@0.1",
+    "plain.users:anna|s",
+    "plain.depth:-0.5|g|#service:a",
 ];
 
-/// The sums of a file with line protocol, by series without Telegraf's tag for the type.
-fn sums(path: &std::path::Path) -> BTreeMap<String, f64> {
+/// The lines of a file with line protocol that are complete, without the counter `ready`.
+fn lines_of(path: &std::path::Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [series, fields, _] = words[..] else { panic!("{line}") };
-        let fields: BTreeMap<&str, &str> =
-            fields.split(',').filter_map(|field| field.split_once('=')).collect();
-        let (name, tags) = series.split_once(',').unwrap_or((series, ""));
-        let is_gauge = tags.contains("metric_type=gauge")
-            || (fields.contains_key("value") && !tags.contains("metric_type"));
-        let value = fields.get("count").or_else(|| fields.get("value")).unwrap();
-        let value: f64 = value.trim_end_matches('i').parse().unwrap();
-        let mut tags: Vec<&str> =
-            tags.split(',').filter(|tag| !tag.starts_with("metric_type=")).collect();
-        tags.sort_unstable();
-        // tallyd keeps the dots of names that no template makes.
-        let series = format!("{},{}", name.replace('.', "_"), tags.join(","));
-        let sum = sums.entry(series).or_default();
-        *sum = if is_gauge { value } else { *sum + value };
-    }
-    sums
+    let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let wanted = complete.filter(|line| !line.starts_with("ready,"));
+    wanted.map(|line| line.trim_end().to_owned()).collect()
 }
 
 #[test]
-fn a_converted_configuration_of_telegraf_writes_the_same_series() {
+fn a_converted_configuration_of_telegraf_writes_the_same_lines() {
     let Some(program) = real_server("TALLYD_TEST_TELEGRAF_PROGRAM") else { return };
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -359,7 +348,7 @@ fn a_converted_configuration_of_telegraf_writes_the_same_series() {
     let (to, out) = (("127.0.0.1", port), telegraf.folder.path().join("out"));
     let deadline = Instant::now() + PATIENCE;
     // Until Telegraf reads its socket.
-    while !sums(&out).keys().any(|series| series.starts_with("ready,")) {
+    while !fs::read_to_string(&out).unwrap_or_default().contains("ready,") {
         assert!(Instant::now() < deadline, "Telegraf does not write");
         let _may_be_refused = socket.send_to(b"ready:1|c", to);
         std::thread::yield_now();
@@ -370,13 +359,13 @@ fn a_converted_configuration_of_telegraf_writes_the_same_series() {
         socket.send_to(line.as_bytes(), listener).unwrap();
     }
     loop {
-        let mut theirs = sums(&out);
-        theirs.retain(|series, _| !series.starts_with("ready,"));
-        let ours = sums(&daemon.path("out"));
-        if theirs == ours && theirs.len() >= MEASURED.len() - 2 {
+        let theirs = written(&lines_of(&out), "");
+        let ours = written(&lines_of(&daemon.path("out")), "");
+        let differences = differences(&theirs, &ours);
+        if differences.is_empty() && theirs.len() == MEASURED.len() {
             return;
         }
-        assert!(Instant::now() < deadline, "Telegraf: {theirs:#?}\ntallyd: {ours:#?}\n{config}");
+        assert!(Instant::now() < deadline, "{differences:#?}\n{theirs:#?}\n{config}");
         std::thread::yield_now();
     }
 }

@@ -1,67 +1,20 @@
 //! The same lines for a real Telegraf and for tallyd, and the lines that both write.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use common::telegraf::Telegraf;
 use common::{Daemon, PATIENCE};
-use forwarders::testing::real_server;
-use tempfile::TempDir;
 
-use super::{ATTEMPTS, ROUNDS, input};
+use super::{ATTEMPTS, ROUNDS};
 
 /// Numbers by series.
 type Numbers = BTreeMap<String, f64>;
 
-/// A Telegraf for one test. Killed when dropped.
-struct Telegraf {
-    process: Child,
-    folder: TempDir,
-    address: SocketAddr,
-}
-
-impl Telegraf {
-    /// Starts Telegraf with these options of its statsd input; `None` if the test must be skipped.
-    fn start(options: &str) -> Option<Self> {
-        let program = PathBuf::from(real_server("TALLYD_TEST_TELEGRAF_PROGRAM")?);
-        let folder = tempfile::tempdir().unwrap();
-        // Telegraf does not say which port the system has chosen for it.
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (config, out) = (folder.path().join("telegraf.conf"), folder.path().join("out"));
-        let text = format!(
-            "[agent]\ninterval = \"1s\"\nflush_interval = \"100ms\"\nround_interval = true\n\
-             precision = \"1ms\"\nomit_hostname = true\nquiet = true\n\
-             [[outputs.file]]\nfiles = [\"{}\"]\ndata_format = \"influx\"\n\
-             [[inputs.statsd]]\nservice_address = \"{address}\"\ndatadog_extensions = true\n\
-             percentiles = []\n{options}\n",
-            out.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(program)
-            .args(["--config", config.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Some(Self { process, folder, address })
-    }
-
-    /// The numbers of each interval, by time.
-    fn intervals(&self) -> BTreeMap<u64, Numbers> {
-        let text = std::fs::read_to_string(self.folder.path().join("out")).unwrap_or_default();
-        let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        intervals(complete.filter_map(of_telegraf))
-    }
-}
-
-impl Drop for Telegraf {
-    fn drop(&mut self) {
-        let _has_ended = self.process.kill();
-        let _reaped = self.process.wait();
-    }
+/// The numbers of each interval of Telegraf, by time.
+fn intervals_of(telegraf: &Telegraf) -> BTreeMap<u64, Numbers> {
+    intervals(telegraf.lines().iter().filter_map(|line| of_telegraf(line)))
 }
 
 /// A line of InfluxDB's line protocol: series, fields, time.
@@ -106,7 +59,8 @@ struct Round {
 /// The numbers of ten rounds, without an interval between two of them.
 fn rounds(options: &str, idle: &str) -> Option<Vec<Round>> {
     for _ in 0..ATTEMPTS {
-        let telegraf = Telegraf::start(options)?;
+        let input = format!("percentiles = []\n{options}");
+        let telegraf = Telegraf::start("omit_hostname = true", &input)?;
         let daemon = Daemon::start(&format!(
             "interval: 1s\nlisteners: [{{ protocol: statsd, address: \"127.0.0.1:0\" }}]\n\
              forwarders: {{ file: {{ path: DIR/out, format: influx, {idle} }} }}\n"
@@ -118,21 +72,16 @@ fn rounds(options: &str, idle: &str) -> Option<Vec<Round>> {
         };
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = [telegraf.address, daemon.address("statsd/udp ")];
-        // Until Telegraf reads its socket.
-        repeat_until("Telegraf to read", || {
-            let _may_be_refused = socket.send_to(b"ready:1|c", to[0]);
-            telegraf.intervals().values().any(|numbers| numbers.contains_key("ready"))
-        });
         for round in 1..=ROUNDS {
-            let lines = input(round, false).join("\n");
+            let lines = super::input(round, false).join("\n");
             let datagram = format!("{lines}\nround_{round}:1|c");
             for address in &to {
                 socket.send_to(datagram.as_bytes(), address).unwrap();
             }
             let has = |intervals: &BTreeMap<u64, Numbers>| time_of(intervals, round).is_some();
-            repeat_until("a round", || has(&telegraf.intervals()) && has(&of_daemon()));
+            repeat_until("a round", || has(&intervals_of(&telegraf)) && has(&of_daemon()));
         }
-        let (theirs, ours) = (telegraf.intervals(), of_daemon());
+        let (theirs, ours) = (intervals_of(&telegraf), of_daemon());
         let times = |intervals: &BTreeMap<u64, Numbers>| -> Vec<u64> {
             (1..=ROUNDS).map(|round| time_of(intervals, round).unwrap()).collect()
         };
@@ -141,13 +90,9 @@ fn rounds(options: &str, idle: &str) -> Option<Vec<Round>> {
         if has_gap(&of_theirs) || has_gap(&of_ours) {
             continue;
         }
-        let numbers = |of: &BTreeMap<u64, Numbers>, time: u64| -> Numbers {
-            let without_ready = of[&time].iter().filter(|(series, _)| *series != "ready");
-            without_ready.map(|(series, number)| (series.clone(), *number)).collect()
-        };
         let pair = |(telegraf, tallyd): (u64, u64)| Round {
-            telegraf: numbers(&theirs, telegraf),
-            tallyd: numbers(&ours, tallyd),
+            telegraf: theirs[&telegraf].clone(),
+            tallyd: ours[&tallyd].clone(),
         };
         return Some(of_theirs.into_iter().zip(of_ours).map(pair).collect());
     }

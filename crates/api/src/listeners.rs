@@ -16,6 +16,9 @@ pub struct MessageLedger {
     /// Events and service checks of statsd clients, which are no samples and not in `received`.
     #[serde(default)]
     pub skipped: u64,
+    /// Samples in `aggregated` for which a statsd client had sent a time, which has no effect.
+    #[serde(default)]
+    pub timestamped: u64,
     /// Datagrams that the kernel dropped because the receive buffer of a socket was full.
     pub kernel_drops: u64,
     /// Datagrams read; for a Kamailio server, its replies.

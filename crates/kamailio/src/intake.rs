@@ -9,7 +9,7 @@ use engine::listener::recorder::RecorderContext;
 use engine::listener::stats::{ListenerCounts, ListenerStats};
 use engine::listener::tap::listener::ListenerTap;
 use engine::listener::tap::taps::Taps;
-use engine::protocol::{Sample, SampleValue, Tags, normalize_tags};
+use engine::protocol::{LineFacts, Sample, SampleValue, Tags, normalize_tags};
 use engine::wake::Waker;
 
 use crate::reading::{Reading, ReadingValue};
@@ -152,5 +152,6 @@ fn sample<'a>(reading: &'a Reading, server_tags: &'a [(String, String)]) -> Samp
         ReadingValue::Total { total, .. } => SampleValue::Total { added: 0.0, total },
         ReadingValue::Increment(count) => SampleValue::Counter(count),
     };
-    Sample { name: Cow::Borrowed(&reading.name), value, weight: 1.0, tags }
+    let (name, facts) = (Cow::Borrowed(&*reading.name), LineFacts::default());
+    Sample { name, value, weight: 1.0, tags, facts }
 }

@@ -22,6 +22,7 @@ mod sum;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 mod timer;
+mod timer_type;
 
 pub use closed::{ClosedWindow, GaugeLevel, PartialWindow, UnfinishedWindows, UsedRange};
 pub use idle::{IdleLimits, IdlePoints, IdleSeries};
@@ -39,3 +40,4 @@ pub use sum::{Sum, finite};
 pub use timer::{
     Buckets, EXACT_SAMPLES_DEFAULT, SketchParts, Timer, TimerParts, TimerSummary, UNITS_PER_SAMPLE,
 };
+pub use timer_type::TimerType;

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::kind::MetricKind;
 use crate::literal::is_json_literal;
+use crate::timer_type::TimerType;
 
 /// A series: its kind, metric name and tags, sorted by tag key.
 ///
@@ -14,11 +15,21 @@ use crate::literal::is_json_literal;
 /// `"5060"` are the same value of a tag.
 pub struct Series {
     kind: MetricKind,
-    is_ordinary: bool,
-    is_plain: bool,
+    timer_type: TimerType,
+    text_class: TextClass,
     has_literals: bool,
     tag_count: u32,
     text: Box<str>,
+}
+
+/// The characters in name and tags of a series, by which formats decide whether they must look closer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextClass {
+    /// See [`Series::is_plain`].
+    Plain,
+    /// See [`Series::is_ordinary`].
+    Ordinary,
+    Other,
 }
 
 impl Series {
@@ -58,21 +69,40 @@ impl Series {
             text.push(value.as_ref());
         }
         // Before the marks, which may look like reserved bytes.
-        let is_plain = text.is_plain();
-        let is_ordinary = is_plain || text.is_ordinary();
+        let text_class = if text.is_plain() {
+            TextClass::Plain
+        } else if text.is_ordinary() {
+            TextClass::Ordinary
+        } else {
+            TextClass::Other
+        };
         let mut text = text.text;
         if has_literals {
             push_marks(&mut text, tags.len(), is_literal);
         }
         let tag_count = tags.len() as u32;
         let text = text.into_boxed_str();
-        Self { kind, is_ordinary, is_plain, has_literals, tag_count, text }
+        let timer_type = TimerType::default();
+        Self { kind, timer_type, text_class, has_literals, tag_count, text }
     }
 
     /// The kind of the metric.
     #[must_use]
     pub fn kind(&self) -> MetricKind {
         self.kind
+    }
+
+    /// The same series with the type with which its timer was first sent. The type does not belong to the
+    /// identity.
+    #[must_use]
+    pub fn with_timer_type(self, timer_type: TimerType) -> Self {
+        Self { timer_type, ..self }
+    }
+
+    /// The type with which a timer was first sent.
+    #[must_use]
+    pub fn timer_type(&self) -> TimerType {
+        self.timer_type
     }
 
     /// The metric name.
@@ -123,7 +153,7 @@ impl Series {
     /// since the series was created, because a format asks for every point.
     #[must_use]
     pub fn is_ordinary(&self) -> bool {
-        self.is_ordinary
+        self.text_class != TextClass::Other
     }
 
     /// Whether the series is ordinary ([`Series::is_ordinary`]), and all parts consist of graphic
@@ -131,7 +161,7 @@ impl Series {
     /// escape them, so it can write them at once.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.is_plain
+        self.text_class == TextClass::Plain
     }
 
     /// Appends the name, and each key and value after its separator.

@@ -15,7 +15,8 @@ use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::SendError;
 use crate::delivery::section::{BuildContext, ForwarderSection};
 use crate::delivery::settings::ForwarderSettings;
-use crate::format::LineFormat;
+use crate::format::influx::{LineNaming, LineNamingStyle, TelegrafConfig};
+use crate::format::{LineEncoding, LineFormat};
 use crate::host_resource::HostResource;
 use crate::idle::{IdleConfig, IdleFor, IdleKeys, IdleRules};
 use crate::output::forwarder::{LineForwarder, OutputProbe};
@@ -44,6 +45,14 @@ pub struct FileConfig {
     /// Format of a line: `text`, `json` or `influx`. Defaults to `text`.
     #[serde(default)]
     pub format: LineFormat,
+    /// `format: influx`: `tallyd`, the metric's name and tallyd's fields, or `telegraf`, the names, fields
+    /// and types of Telegraf's statsd input, so that dashboards made for it keep working. Defaults to
+    /// `tallyd`.
+    #[serde(default)]
+    pub naming: LineNamingStyle,
+    /// Options of Telegraf's statsd input, for `naming: telegraf`.
+    #[serde(default)]
+    pub telegraf: TelegrafConfig,
     /// Which series are written.
     #[serde(default)]
     pub select: SelectConfig,
@@ -74,6 +83,11 @@ impl ForwarderSection for FileConfig {
         IdleKeys { idle: self.idle.as_ref(), idle_for: self.idle_for.as_ref(), rules }
     }
 
+    fn check(&self) -> Result<(), InvalidKey> {
+        let is_influx = self.format == LineFormat::Influx;
+        self.naming.check(is_influx)
+    }
+
     fn check_files(&self) -> Result<(), InvalidKey> {
         let path = self.path.clone();
         // A file that cannot be looked at may be there later.
@@ -88,7 +102,9 @@ impl ForwarderSection for FileConfig {
         let name = self.name.as_deref();
         let common = Common::take(Self::KIND, name, &mut self.select, &mut self.delivery);
         let patience = common.delivery.timeout.get();
-        let forwarder = FileForwarder::new(self.path.clone(), self.format, patience);
+        let naming = LineNaming::new(self.naming, &self.telegraf);
+        let encoding = LineEncoding::new(self.format, naming);
+        let forwarder = FileForwarder::new(self.path.clone(), encoding, patience);
         let settings = ForwarderSettings::new(self);
         Ok(vec![Destination::new(Self::KIND, common, settings, forwarder)])
     }
@@ -101,10 +117,15 @@ impl FileForwarder {
     /// Creates a forwarder that appends to `path` and waits for a write for `patience`. The first
     /// window opens the file.
     #[must_use]
-    pub fn new(path: PathBuf, format: LineFormat, patience: Duration) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        encoding: impl Into<LineEncoding>,
+        patience: Duration,
+    ) -> Self {
         let (name, to) = (OutputName::File(path.clone()), path.clone());
         let output = move || FileOutput::new(to.clone());
-        Self::with(format, LineWriter::new(name, output, patience), FileProbe { path, patience })
+        let writer = LineWriter::new(name, output, patience);
+        Self::with(encoding.into(), writer, FileProbe { path, patience })
     }
 }
 

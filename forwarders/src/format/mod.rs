@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::delivery::payload::Batch;
+use influx::LineNaming;
 use json::JsonLines;
 use model::{Point, Snapshot};
 use text::TextLines;
@@ -49,30 +50,58 @@ impl LineFormat {
                 write_each(out, points, |out, point| lines.write_point(out, point));
             }
             Self::Influx => {
-                write_each(out, points, |out, point| influx::write_point(out, snapshot, point));
+                let naming = &LineNaming::Tallyd;
+                write_each(out, points, |out, point| {
+                    influx::write_point(out, snapshot, point, naming);
+                });
             }
         }
     }
+}
+
+/// A line format with the names that its lines have.
+#[cfg_attr(
+    not(any(feature = "console", feature = "file")),
+    allow(dead_code, reason = "only these destinations have line formats")
+)]
+#[derive(Clone, Debug)]
+pub(crate) struct LineEncoding {
+    format: LineFormat,
+    /// Has an effect on [`LineFormat::Influx`] only.
+    naming: LineNaming,
+}
+
+impl LineEncoding {
+    pub(crate) fn new(format: LineFormat, naming: LineNaming) -> Self {
+        Self { format, naming }
+    }
 
     /// Adds one payload with all lines; none if the snapshot has no points.
-    pub fn encode_lines(self, snapshot: &Snapshot, batch: &mut Batch) {
+    pub(crate) fn encode_lines(&self, snapshot: &Snapshot, batch: &mut Batch) {
         if snapshot.points.is_empty() {
             return;
         }
         batch.push(
             snapshot.points.len() as u64,
             |_| (),
-            |out| match self {
-                Self::Influx => influx::write_all(out, snapshot),
-                Self::Text | Self::Json => self.write_points(out, snapshot, &snapshot.points),
+            |out| match self.format {
+                LineFormat::Influx => influx::write_all(out, snapshot, &self.naming),
+                format @ (LineFormat::Text | LineFormat::Json) => {
+                    format.write_points(out, snapshot, &snapshot.points);
+                }
             },
         );
     }
 
     /// Returns whether lines of a window may be merged, so that it must be encoded as a whole.
-    #[cfg(any(feature = "console", feature = "file"))]
-    pub(crate) fn may_merge(self, snapshot: &Snapshot) -> bool {
-        self == Self::Influx && influx::may_merge(snapshot)
+    pub(crate) fn may_merge(&self, snapshot: &Snapshot) -> bool {
+        self.format == LineFormat::Influx && influx::may_merge(snapshot, &self.naming)
+    }
+}
+
+impl From<LineFormat> for LineEncoding {
+    fn from(format: LineFormat) -> Self {
+        Self::new(format, LineNaming::default())
     }
 }
 

@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 
 use super::write::WriteApi;
 use crate::config::{DeliveryConfig, InvalidKey};
+use crate::format::influx::{LineNamingStyle, TelegrafConfig};
 use crate::http::{HttpUrl, TlsConfig, Url, authorization};
 use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
@@ -59,6 +60,14 @@ pub struct InfluxdbConfig {
     /// authentication.
     #[serde(default)]
     pub token: Option<Secret>,
+    /// `tallyd`, the metric's name and tallyd's fields, or `telegraf`, the names, fields
+    /// and types of Telegraf's statsd input, so that dashboards made for it keep working. Defaults to
+    /// `tallyd`.
+    #[serde(default)]
+    pub naming: LineNamingStyle,
+    /// Options of Telegraf's statsd input, for `naming: telegraf`.
+    #[serde(default)]
+    pub telegraf: TelegrafConfig,
     /// Whether to compress requests: a tenth of the traffic, for about 10 ms of CPU time per 10,000
     /// points. Defaults to `true`.
     #[serde(default = "default_gzip")]

@@ -32,7 +32,7 @@ use crate::delivery::PART_POINTS;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
-use crate::format::influx;
+use crate::format::influx::{self, LineNaming};
 use crate::http::{HttpClient, HttpSender, HttpSettings, RequestLimits, StatusClass};
 use model::Snapshot;
 
@@ -80,7 +80,8 @@ impl InfluxDb {
             search_after: config.delivery.retry.search_after,
         };
         let (precision, gzip) = (Precision::Seconds, config.gzip);
-        let protocol = LineProtocol { in_seconds, in_millis, precision, gzip };
+        let naming = LineNaming::new(config.naming, &config.telegraf);
+        let protocol = LineProtocol { in_seconds, in_millis, precision, gzip, naming };
         let sender = HttpSender::new(client, limits);
         Ok(Self { sender, protocol, max_lines: config.max_lines, max_bytes })
     }
@@ -89,13 +90,13 @@ impl InfluxDb {
 #[async_trait]
 impl Forwarder for InfluxDb {
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        influx::may_merge(window) || self.max_lines > PART_POINTS
+        influx::may_merge(window, &self.protocol.naming) || self.max_lines > PART_POINTS
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         let timestamp = self.protocol.start_window(snapshot.window);
         let mut id = 0;
-        influx::encode(snapshot, batch, |batch, line| {
+        influx::encode(snapshot, &self.protocol.naming, batch, |batch, line| {
             let (mut key_bytes, mut line_bytes) = (0, 0);
             let write = |out: &mut Vec<u8>| {
                 let start = out.len();

@@ -88,6 +88,19 @@ async fn every_kind_is_written_as_the_golden_file_has_it() {
 }
 
 #[tokio::test]
+async fn telegrafs_names_and_types_are_written_if_they_are_configured() {
+    let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
+    let settings = r#", "naming": "telegraf", "telegraf": {"float_sets": true}"#;
+    let (sent, settled) = deliver(&mut influxdb_at(&server, settings), &all_kinds()).await;
+    sent.unwrap();
+    assert_eq!(settled.delivered, 6);
+    assert_eq!(
+        String::from_utf8(server.asked()[0].body.clone()).unwrap(),
+        include_str!("tests/all_kinds_of_telegraf.lp")
+    );
+}
+
+#[tokio::test]
 async fn a_compressed_request_holds_the_same() {
     let server = ScriptedServer::start(|_, _| ScriptedAnswer::status(204, ""));
     let mut forwarder = influxdb_at(&server, "");

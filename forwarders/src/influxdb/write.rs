@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use super::outcome;
 use super::timestamp::{Precision, timestamp};
 use crate::delivery::forwarder::SendError;
-use crate::format::influx;
+use crate::format::influx::{self, LineNaming};
 use crate::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::http::{HttpProtocol, HttpReply, HttpRequest, RequestOutcome, Url};
 use basics::text::Secret;
@@ -37,6 +37,7 @@ pub(super) struct LineProtocol {
     /// The unit of the timestamps in the current window.
     pub(super) precision: Precision,
     pub(super) gzip: bool,
+    pub(super) naming: LineNaming,
 }
 
 impl LineProtocol {
@@ -57,7 +58,8 @@ impl LineProtocol {
         let points = snapshot.points.iter().step_by(step);
         let request = |point: &Point| {
             let mut line = Vec::new();
-            if !influx::write_unshared_point(&mut line, snapshot, point, timestamp) {
+            let naming = &protocol.naming;
+            if !influx::write_unshared_point(&mut line, snapshot, point, timestamp, naming) {
                 return None;
             }
             line.push(b'\n');

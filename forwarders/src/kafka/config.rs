@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 use super::properties::Properties;
 use super::topic::{Topic, TopicTemplate};
 use crate::config::DeliveryConfig;
+use crate::format::influx::{LineNamingStyle, TelegrafConfig};
 use crate::idle::{IdleConfig, IdleFor};
 use crate::select::SelectConfig;
 use basics::bounds::{at_least, between};
@@ -57,6 +58,14 @@ pub struct KafkaConfig {
     /// Defaults to `pystatsd`.
     #[serde(default)]
     pub format: RecordFormat,
+    /// `format: influx`: `tallyd`, the metric's name and tallyd's fields, or `telegraf`, the names, fields
+    /// and types of Telegraf's statsd input, so that dashboards made for it keep working. Defaults to
+    /// `tallyd`.
+    #[serde(default)]
+    pub naming: LineNamingStyle,
+    /// Options of Telegraf's statsd input, for `naming: telegraf`.
+    #[serde(default)]
+    pub telegraf: TelegrafConfig,
     /// Whether `pystatsd` objects have the metric type as `type`, after the name. A tag with this key
     /// is then written as `tag.type`. Requires `format: pystatsd`. Defaults to `false`.
     #[serde(default, rename = "type")]

@@ -65,9 +65,10 @@ pub use topic::{Topic, TopicTemplate};
 use crate::delivery::forwarder::{Forwarder, InvalidState, SavedState, SendError};
 use crate::delivery::payload::Batch;
 use crate::delivery::stats::reason;
+use crate::format::influx::{self, LineNaming};
+use crate::format::json;
 use crate::format::otlp::{self, RecordSyntax};
 use crate::format::pystatsd::{self, Envelope};
-use crate::format::{influx, json};
 use model::{Point, Series, Snapshot};
 
 use broker_log::BrokerLog;
@@ -115,6 +116,8 @@ pub struct Kafka {
 /// The format and the key of records.
 struct Encoding {
     format: RecordFormat,
+    /// The names in line protocol.
+    naming: LineNaming,
     /// Whether JSON records have sketches.
     sketches: bool,
     key: RecordKey,
@@ -143,6 +146,7 @@ impl Kafka {
             totals: None,
             encoding: Encoding {
                 format: config.format,
+                naming: LineNaming::new(config.naming, &config.telegraf),
                 sketches: config.sketches,
                 key: config.key,
                 envelope: Envelope::new(config.kafka_apikey.reveal(), &config.kafka_tenant_id)
@@ -214,7 +218,8 @@ impl Forwarder for Kafka {
 
     /// Running totals count windows.
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        let merges = self.encoding.format == RecordFormat::Influx && influx::may_merge(window);
+        let Encoding { format, naming, .. } = &self.encoding;
+        let merges = *format == RecordFormat::Influx && influx::may_merge(window, naming);
         merges || self.totals.is_some()
     }
 
@@ -288,7 +293,7 @@ impl Encoding {
             batch.push(points, |out| self.key.write(out, series), body);
         };
         if self.format == RecordFormat::Influx {
-            return influx::encode(snapshot, batch, |batch, line| {
+            return influx::encode(snapshot, &self.naming, batch, |batch, line| {
                 push(batch, line.series, line.points, &|out| line.write(out, snapshot));
             });
         }
@@ -325,7 +330,7 @@ impl Encoding {
                 json::write_point_with_sketch(out, snapshot, point);
             }
             RecordFormat::Json => json::write_point(out, snapshot, point),
-            RecordFormat::Influx => influx::write_point(out, snapshot, point),
+            RecordFormat::Influx => influx::write_point(out, snapshot, point, &self.naming),
             RecordFormat::OtlpProto => self.otlp.write(out, RecordSyntax::Proto, snapshot, point),
             RecordFormat::OtlpJson => self.otlp.write(out, RecordSyntax::Json, snapshot, point),
         }

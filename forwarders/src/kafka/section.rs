@@ -24,6 +24,8 @@ impl ForwarderSection for KafkaConfig {
         if self.sketches && self.format != RecordFormat::Json {
             return Err(InvalidKey::at("sketches", "requires `format: json`".to_owned()));
         }
+        let is_influx = self.format == RecordFormat::Influx;
+        self.naming.check(is_influx)?;
         let is_pystatsd = self.format == RecordFormat::Pystatsd;
         for (key, is_set) in [("type", self.with_type), ("running_totals", self.running_totals)] {
             if is_set && !is_pystatsd {

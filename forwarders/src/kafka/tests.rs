@@ -75,6 +75,11 @@ fn json_records_have_sketches_on_request() {
 
 #[test]
 fn influx_records_are_lines_with_nanoseconds() {
+    let records = encoded(r#""format": "influx", "key": "none", "naming": "telegraf""#);
+    assert!(
+        records.iter().any(|(_, record)| record.contains(",metric_type=counter")),
+        "{records:?}"
+    );
     let records = encoded(r#""format": "influx", "key": "none""#);
     assert_eq!(records[0].0, "");
     assert_eq!(

@@ -5,12 +5,12 @@ use async_trait::async_trait;
 use super::writer::LineWriter;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::payload::Batch;
-use crate::format::LineFormat;
+use crate::format::LineEncoding;
 use model::Snapshot;
 
 /// Writes each window to an output, a line for each series.
 pub struct LineForwarder<P> {
-    format: LineFormat,
+    encoding: LineEncoding,
     writer: LineWriter,
     probe: P,
 }
@@ -27,21 +27,21 @@ pub trait OutputProbe: Send {
 }
 
 impl<P> LineForwarder<P> {
-    /// Creates a forwarder that writes in `format`.
-    pub(crate) fn with(format: LineFormat, writer: LineWriter, probe: P) -> Self {
-        Self { format, writer, probe }
+    /// Creates a forwarder that writes in this encoding.
+    pub(crate) fn with(encoding: LineEncoding, writer: LineWriter, probe: P) -> Self {
+        Self { encoding, writer, probe }
     }
 }
 
 #[async_trait]
 impl<P: OutputProbe> Forwarder for LineForwarder<P> {
     fn wants_whole_window(&self, window: &Snapshot) -> bool {
-        self.format.may_merge(window)
+        self.encoding.may_merge(window)
     }
 
     fn encode(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
         self.writer.begin();
-        self.format.encode_lines(snapshot, batch);
+        self.encoding.encode_lines(snapshot, batch);
     }
 
     async fn send(&mut self, batch: &mut Batch) -> Result<(), SendError> {

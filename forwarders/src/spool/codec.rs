@@ -23,24 +23,30 @@ use super::leb128;
 use super::series::{put_series, read_series};
 use model::PointRanges;
 use model::{
-    Buckets, DistinctSet, MetricKind, Percentile, Point, SetParts, SketchParts, Snapshot, Sum,
-    Timer, TimerParts, Value, Window,
+    Buckets, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot,
+    Sum, Timer, TimerParts, TimerType, Value, Window,
 };
 
-/// The number of a kind on disk. It never changes, because a later version reads the same file.
-const fn kind_number(kind: MetricKind) -> u8 {
-    match kind {
-        MetricKind::Counter => 0,
-        MetricKind::Gauge => 1,
-        MetricKind::Timer => 2,
-        MetricKind::Set => 3,
-        MetricKind::Trace => 4,
-    }
-}
+/// The kinds, and the types of timers, by their numbers on disk. A number never changes, because a later
+/// version reads the same file.
+const NUMBERED_KINDS: [(MetricKind, TimerType); 7] = [
+    (MetricKind::Counter, TimerType::Timing),
+    (MetricKind::Gauge, TimerType::Timing),
+    (MetricKind::Timer, TimerType::Timing),
+    (MetricKind::Set, TimerType::Timing),
+    (MetricKind::Trace, TimerType::Timing),
+    (MetricKind::Timer, TimerType::Histogram),
+    (MetricKind::Timer, TimerType::Distribution),
+];
 
-/// The kind of a number on disk.
-fn numbered_kind(number: u8) -> Option<MetricKind> {
-    MetricKind::ALL.into_iter().find(|kind| kind_number(*kind) == number)
+/// The number on disk of a kind, and of the type of a timer.
+fn kind_number(kind: MetricKind, series: &Series) -> u8 {
+    let timer_type = match kind {
+        MetricKind::Timer => series.timer_type(),
+        _ => TimerType::default(),
+    };
+    let is_it = |numbered: &(MetricKind, TimerType)| *numbered == (kind, timer_type);
+    NUMBERED_KINDS.iter().position(is_it).unwrap_or_default() as u8
 }
 
 /// Form of a timer or a set: its values or members, one by one.
@@ -109,7 +115,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Snapshot, MalformedSnapshot> {
 }
 
 pub(crate) fn put_point(out: &mut Vec<u8>, point: &Point) {
-    out.push(kind_number(point.value.kind()));
+    out.push(kind_number(point.value.kind(), &point.series));
     put_series(out, &point.series);
     match &point.value {
         Value::Counter(sum) | Value::Trace(sum) => put_sum(out, *sum),
@@ -196,8 +202,9 @@ pub(crate) struct SnapshotReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> SnapshotReader<'a> {
     pub(crate) fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
-        let kind = numbered_kind(self.byte()?).ok_or(MalformedSnapshot)?;
-        let series = Arc::new(read_series(self, kind)?);
+        let number = usize::from(self.byte()?);
+        let (kind, timer_type) = *NUMBERED_KINDS.get(number).ok_or(MalformedSnapshot)?;
+        let series = Arc::new(read_series(self, kind)?.with_timer_type(timer_type));
         let value = match kind {
             MetricKind::Counter => Value::Counter(self.sum()?),
             MetricKind::Trace => Value::Trace(self.sum()?),
@@ -338,8 +345,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::{influx, json, pystatsd::Envelope};
-    use model::Series;
+    use crate::format::influx::{self, LineNaming, TelegrafConfig};
+    use crate::format::{json, pystatsd::Envelope};
     use model::testing::snapshot_of;
 
     /// Generates a value of any kind.
@@ -381,7 +388,9 @@ pub(crate) mod tests {
                 let tags: Vec<_> = tags.into_iter().collect();
                 let name = format!("n{name}");
                 let is_literal = |index: usize| index.is_multiple_of(every);
-                let series = Series::with_literals(value.kind(), &name, &tags, is_literal);
+                let types = [TimerType::Timing, TimerType::Histogram, TimerType::Distribution];
+                let series = Series::with_literals(value.kind(), &name, &tags, is_literal)
+                    .with_timer_type(types[every % types.len()]);
                 Point { series: Arc::new(series), value }
             });
         (prop::collection::vec(point, 0..12), 1_u64..1 << 45, 1_u64..5_000).prop_map(
@@ -400,7 +409,10 @@ pub(crate) mod tests {
         for point in &snapshot.points {
             json::write_point(&mut out, snapshot, point);
             envelope.write_point(&mut out, snapshot, point);
-            influx::write_point(&mut out, snapshot, point);
+            let telegraf = LineNaming::Telegraf(TelegrafConfig::default());
+            for naming in [LineNaming::Tallyd, telegraf] {
+                influx::write_point(&mut out, snapshot, point, &naming);
+            }
             match &point.value {
                 Value::Timer(timer) => {
                     for rank in [0.1, 25.0, 99.9, 100.0] {

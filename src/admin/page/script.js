@@ -312,6 +312,7 @@ function showLedger({ ledger, listeners, forwarders }) {
       fact("dropped by the kernel", count(ledger.kernel_drops), ledger.kernel_drops > 0),
       fact("refused unread", count(refused), refused > 0),
       fact("skipped", count(ledger.skipped)),
+      ledger.timestamped > 0 ? fact("with a time, ignored", count(ledger.timestamped)) : null,
       fact("datagrams", count(ledger.datagrams)),
       fact("read", bytes(ledger.bytes)))),
     el("div", "card", equation(

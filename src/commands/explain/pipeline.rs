@@ -25,7 +25,7 @@ use engine::listener::Protocol;
 use engine::listener::diagnosis::Diagnosis;
 use engine::listener::recorder::RecorderContext;
 use engine::listener::signature::windows::ReplayWindows;
-use engine::protocol::{Sample, TagText, Tags};
+use engine::protocol::{Sample, SignedGauges, TagText, Tags};
 use engine::rules::{Change, RuleOutcome, RuleVerdict};
 
 /// A message in a window that may still be open.
@@ -38,6 +38,7 @@ pub(super) struct RecordedMessage {
 /// A daemon without sockets.
 pub(super) struct ExplainPipeline {
     protocol: Protocol,
+    gauges: SignedGauges,
     shared: RecorderContext,
     table: SeriesTable,
     spare: Box<Tally>,
@@ -70,6 +71,7 @@ impl ExplainPipeline {
         let end_ms = next_multiple(unix_ms(SystemTime::now()), interval.as_millis() as u64);
         Self {
             protocol,
+            gauges: gauges_of(protocol, file),
             table: SeriesTable::new(shared.cells.clone(), 0)
                 .with_rules(shared.table_rules(protocol)),
             spare: Box::default(),
@@ -83,12 +85,13 @@ impl ExplainPipeline {
 
     /// Records a message in the open window, and explains what became of it.
     pub(super) fn record(&mut self, message: Message<'_>) -> RecordedMessage {
-        let Self { protocol, shared, table, .. } = self;
+        let Self { protocol, gauges, shared, table, .. } = self;
         let mut outcomes = Vec::new();
         let mut recorded = Vec::new();
         let skipped =
             protocol.decode(message.bytes, &shared.limits, &mut |decoded| match decoded {
-                Ok(sample) => {
+                Ok(mut sample) => {
+                    sample.value = gauges.apply(sample.value);
                     let (kind, name) = (sample.value.kind(), &*sample.name);
                     let RuleOutcome { applied, verdict } =
                         shared.rules.apply(*protocol, kind, name);
@@ -185,6 +188,13 @@ impl ExplainPipeline {
     }
 }
 
+/// The meaning of a sign before the value of a gauge: that of the first listener with this protocol.
+fn gauges_of(protocol: Protocol, file: &ConfigFile) -> SignedGauges {
+    let mut listeners = file.listeners.iter();
+    let first = listeners.find(|listener| listener.protocol == protocol);
+    first.map_or_else(SignedGauges::default, |listener| listener.gauges)
+}
+
 /// The payloads of a window for a destination.
 fn encoded(destination: &mut Destination, window: &Snapshot) -> Vec<PayloadFacts> {
     let mut batch = Batch::default();
@@ -233,6 +243,7 @@ fn describe<'a>(
     shared.identifier.add_agent_tags(&mut tags);
     let name = change.name.as_deref().unwrap_or(&sample.name);
     let identity = shared.identifier.identify(sample.value.kind(), name, &tags);
+    let identity = identity.with_timer_type(sample.facts.timer_type);
     let series = identity.to_series();
     let own = |key: &str| {
         let found = message_tags.iter().find(|(other, _)| other == key);

@@ -260,6 +260,11 @@ impl SelfMetricFamilies {
             "Skipped DogStatsD events and service checks",
             |now| now.counts.skipped,
         );
+        count(
+            "tallyd_samples_timestamped_total",
+            "Samples for which a statsd client sent a time, which has no effect",
+            |now| now.counts.timestamped,
+        );
         count("tallyd_datagrams_read_total", "Datagrams read, including empty ones", |now| {
             now.counts.datagrams
         });

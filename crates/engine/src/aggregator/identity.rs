@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use basics::scalar_text::ScalarText;
-use model::{MetricKind, Series, SeriesText, SeriesTextWriter};
+use model::{MetricKind, Series, SeriesText, SeriesTextWriter, TimerType};
 use serde::Deserialize;
 
 use super::seed::{self, Seeded};
@@ -63,6 +63,8 @@ pub struct Identity<'a> {
     pub hash: u64,
     /// The kind of metric.
     pub kind: MetricKind,
+    /// The type with which a timer arrived. It does not belong to the identity, but a new series keeps it.
+    pub timer_type: TimerType,
     /// The metric name.
     pub name: &'a str,
     /// The effective tags, sorted by key.
@@ -130,7 +132,8 @@ impl Identifier {
             }
         });
         let text = Cow::Owned(text.to_vec());
-        Identity { hash: self.hash(kind, &text), kind, name, tags, text }
+        let (hash, timer_type) = (self.hash(kind, &text), TimerType::default());
+        Identity { hash, kind, timer_type, name, tags, text }
     }
 
     /// Makes the key of the series to which a message with these sorted tags belongs. The tags are
@@ -229,6 +232,12 @@ pub(super) fn tags_of(series: &Series) -> Tags<'_> {
 }
 
 impl Identity<'_> {
+    /// The same with the type with which a timer arrived.
+    #[must_use]
+    pub fn with_timer_type(self, timer_type: TimerType) -> Self {
+        Self { timer_type, ..self }
+    }
+
     /// The key by which the series is found.
     pub(super) fn key(&self) -> SeriesKey<'_> {
         SeriesKey { hash: self.hash, kind: self.kind, text: &self.text }
@@ -246,6 +255,7 @@ impl Identity<'_> {
         Series::with_literals(self.kind, self.name, self.tags, |index| {
             self.tags[index].1.is_literal()
         })
+        .with_timer_type(self.timer_type)
     }
 }
 

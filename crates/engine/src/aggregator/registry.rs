@@ -158,7 +158,9 @@ impl Registry {
         let tags = tags_of(series);
         // The lock is free again at the end of this line, because `admit` takes it.
         let identifier = Arc::clone(&self.lock().identifier);
-        let identity = identifier.identify(series.kind(), series.name(), &tags);
+        let identity = identifier
+            .identify(series.kind(), series.name(), &tags)
+            .with_timer_type(series.timer_type());
         let of_overflow = overflow_tags(&identifier);
         if identifier.identify(series.kind(), series.name(), &of_overflow).text == identity.text {
             return Admitted { overflowed: false, ..self.lock().overflow(&identity) };
@@ -173,7 +175,9 @@ impl Registry {
         let tags = tags_of(series);
         let mut state = self.lock();
         let identifier = Arc::clone(&state.identifier);
-        let identity = identifier.identify(series.kind(), series.name(), &tags);
+        let identity = identifier
+            .identify(series.kind(), series.name(), &tags)
+            .with_timer_type(series.timer_type());
         let known = state.find(&identity);
         known.or_else(|| {
             let has_room = state.has_room(&identity);
@@ -319,7 +323,9 @@ impl RegistryState {
     fn overflow(&mut self, identity: &Identity<'_>) -> Admitted {
         let identifier = Arc::clone(&self.identifier);
         let tags = overflow_tags(&identifier);
-        let by_name = identifier.identify(identity.kind, identity.name, &tags);
+        let by_name = identifier
+            .identify(identity.kind, identity.name, &tags)
+            .with_timer_type(identity.timer_type);
         let admitted = self.find(&by_name).unwrap_or_else(|| {
             if self.has_overflow_room(identity) {
                 return self.insert(by_name.hash, Arc::new(by_name.to_series()), true);

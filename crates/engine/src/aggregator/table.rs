@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use model::{MetricKind, Series, SeriesText};
+use model::{MetricKind, Series, SeriesText, TimerType};
 
 use super::cell::CellSettings;
 use super::identity::{Identifier, Identity, SeriesKey};
@@ -101,6 +101,21 @@ impl SeriesPlace {
     #[inline]
     fn requested(slot: SeriesSlot) -> Self {
         Self { slot, is_requested: true, is_rejected: false }
+    }
+}
+
+/// The kind of a series, and the type of a timer that is new. The type does not belong to the identity.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesKind {
+    /// The kind.
+    pub kind: MetricKind,
+    /// The type with which a timer arrived.
+    pub timer_type: TimerType,
+}
+
+impl From<MetricKind> for SeriesKind {
+    fn from(kind: MetricKind) -> Self {
+        Self { kind, timer_type: TimerType::default() }
     }
 }
 
@@ -205,10 +220,11 @@ impl SeriesTable {
     pub fn locate_message(
         &mut self,
         identifier: &Identifier,
-        (kind, name): (MetricKind, &str),
+        (kind, name): (impl Into<SeriesKind>, &str),
         tags: &[impl TagText],
         registry: &Registry,
     ) -> SeriesPlace {
+        let SeriesKind { kind, timer_type } = kind.into();
         let Self { index, entries, text, mapped, .. } = self;
         let key = identifier.key_of_message(kind, name, tags, text);
         let known = find(index, entries, &key, |entry| entry.line_hash);
@@ -219,7 +235,7 @@ impl SeriesTable {
         let (hash, text) = (key.hash, key.text.to_vec());
         let mut sent = Tags::new();
         sent.extend(tags.iter().map(TagText::to_tag));
-        let line = NewLine { hash, kind, name, text, tags: sent };
+        let line = NewLine { hash, kind, timer_type, name, text, tags: sent };
         if self.rules.rules.is_empty() {
             self.insert_line(line, identifier, registry)
         } else {
@@ -240,9 +256,10 @@ impl SeriesTable {
         identifier: &'a Identifier,
         registry: &Registry,
     ) -> SeriesPlace {
-        let NewLine { hash, kind, name, text, mut tags } = line;
+        let NewLine { hash, kind, timer_type, name, text, mut tags } = line;
         identifier.add_agent_tags(&mut tags);
-        self.insert(&Identity { hash, kind, name, tags: &tags, text: Cow::Owned(text) }, registry)
+        let text = Cow::Owned(text);
+        self.insert(&Identity { hash, kind, timer_type, name, tags: &tags, text }, registry)
     }
 
     /// Applies the rules to a line, and remembers where it leads.
@@ -276,7 +293,7 @@ impl SeriesTable {
         change.set_tags(&mut tags);
         identifier.add_agent_tags(&mut tags);
         let name = change.name.as_deref().unwrap_or(line.name);
-        let identity = identifier.identify(line.kind, name, &tags);
+        let identity = identifier.identify(line.kind, name, &tags).with_timer_type(line.timer_type);
         let found = find(&self.index, &self.entries, &identity.key(), |entry| entry.hash);
         let place = found.map_or_else(|| self.insert(&identity, registry), SeriesPlace::requested);
         if let Some(expire_after) = change.expire_after
@@ -515,6 +532,7 @@ impl SeriesTable {
 struct NewLine<'a> {
     hash: u64,
     kind: MetricKind,
+    timer_type: TimerType,
     name: &'a str,
     /// Name and tags with the agent's as one text.
     text: Vec<u8>,

@@ -13,9 +13,10 @@ use serde::de::{Deserializer, Error};
 use super::allow::AllowList;
 use super::mirror::MirrorList;
 use super::signature::config::{SecretKeys, SecretSection};
-use super::stream_config::{Keepalive, StreamConfig};
+use super::stream_config::{Framing, Keepalive, StreamConfig};
 use super::tls_config::{ListenerTls, ListenerTlsSection};
 use super::{Protocol, Transport};
+use crate::protocol::SignedGauges;
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
 /// Maximum of `max_connections`.
@@ -38,6 +39,9 @@ pub struct ListenerSection {
     /// The kind of socket. Defaults to `udp`.
     #[serde(default)]
     pub transport: Transport,
+    /// For `protocol: statsd`: the meaning of a sign before the value of a gauge, such as `depth:-5|g`:
+    /// `change` of the level, as in statsd, or `level`, as in DogStatsD. Defaults to `change`.
+    pub gauges: Option<Spanned<SignedGauges>>,
     /// For `udp` and `tcp`: the address to listen on, as `host:port`, `[ipv6%zone]:port` or `:port`,
     /// which is every address of this host. A name stands for all its addresses, each with its own
     /// socket; one that this host does not have is left out with a warning if it has another. Port 0
@@ -93,8 +97,14 @@ pub struct ListenerSection {
     /// within the same time again, and closes the connection if no probe is answered: a host that
     /// crashed does not occupy a connection forever. 1s to 9h, or `none`. Defaults to `60s`.
     pub keepalive: Option<Spanned<Keepalive>>,
-    /// For `tcp` and `unix`: maximum length of a line; a longer one is rejected as `too_long`. Each
-    /// connection may take this much memory. 256B to 16MiB. Defaults to `64KiB`.
+    /// For `unix`: how clients divide a stream into messages: `lines`, each ended by a newline, or
+    /// `length_prefixed`, packets of lines, each after its length as 4 bytes, little-endian, as DogStatsD
+    /// clients send them. A change applies to new connections. Defaults to `lines`.
+    pub framing: Option<Spanned<Framing>>,
+    /// For `tcp` and `unix`: maximum length of a line; a longer one is rejected as `too_long`. With
+    /// `framing: length_prefixed`, the maximum length of a packet; a longer one is rejected as `too_long`,
+    /// and the connection is closed. Each connection may take this much memory. 256B to 16MiB. Defaults
+    /// to `64KiB`.
     pub max_line: Option<Spanned<LineLength>>,
     /// For `tcp`: TLS 1.2 and 1.3. A reload reads the files again; open connections stay. Defaults to
     /// none, connections without TLS.
@@ -130,6 +140,13 @@ impl ListenerSection {
                 )));
             }
         }
+        if let Some(gauges) = &self.gauges
+            && self.protocol != Protocol::Statsd
+        {
+            let message = format!("`listeners[{index}].gauges` requires `protocol: statsd`");
+            let help = "in JSON, a number sets a gauge and a string with a sign changes it";
+            return Err(source.error_at(gauges.span(), message).with_help(help.to_owned()));
+        }
         let missing = |key| source.error_at(span, format!("`listeners[{index}].{key}` is missing"));
         let addresses = || {
             let addresses = self.address.as_ref().map(Spanned::get);
@@ -141,8 +158,9 @@ impl ListenerSection {
         let mirror = self.mirror.as_ref().map(|mirror| mirror.get().clone()).unwrap_or_default();
         let secret = self.secret(source, index)?;
         let protocol = self.protocol;
-        let alone = |endpoint| vec![ListenerConfig { protocol, endpoint, name: None }];
-        Ok(match transport {
+        let gauges = self.gauges.map_or_else(SignedGauges::default, Spanned::into_inner);
+        let alone = |endpoint| vec![ListenerConfig::new(protocol, endpoint)];
+        let listeners = match transport {
             Transport::Udp => ListenerConfig::for_each(protocol, addresses()?, |address| {
                 ListenerEndpoint::Udp(UdpConfig {
                     address,
@@ -167,7 +185,9 @@ impl ListenerSection {
                 let config = UnixDatagramConfig { path: path()?, mode, mirror, secret };
                 alone(ListenerEndpoint::UnixDatagram(config))
             }
-        })
+        };
+        let with_gauges = |listener| ListenerConfig { gauges, ..listener };
+        Ok(listeners.into_iter().map(with_gauges).collect())
     }
 
     /// The secrets, if there are any.
@@ -204,6 +224,7 @@ impl ListenerSection {
             ),
             ("idle_timeout", span(self.idle_timeout.as_ref()), &[Tcp, Unix]),
             ("keepalive", span(self.keepalive.as_ref()), &[Tcp]),
+            ("framing", span(self.framing.as_ref()), &[Unix]),
             ("max_line", span(self.max_line.as_ref()), &[Tcp, Unix]),
             ("tls", span(self.tls.as_ref()), &[Tcp]),
         ]
@@ -218,6 +239,7 @@ impl ListenerSection {
                 .map_or(default.max_per_address, |n| n.get().0),
             idle_timeout: self.idle_timeout.map_or(default.idle_timeout, |time| time.get().get()),
             keepalive: self.keepalive.map_or(default.keepalive, Spanned::into_inner),
+            framing: self.framing.map_or(default.framing, Spanned::into_inner),
             max_line: self.max_line.map_or(default.max_line, |length| length.get().0),
         }
     }
@@ -236,6 +258,8 @@ pub struct ListenerConfig {
     pub protocol: Protocol,
     /// The socket.
     pub endpoint: ListenerEndpoint,
+    /// The meaning of a sign before the value of a gauge on a statsd line.
+    pub gauges: SignedGauges,
     /// The name whose addresses this listener shares with others, if it has several. This host need
     /// not have all of them.
     pub name: Option<String>,
@@ -445,6 +469,12 @@ impl ListenerEndpoint {
 }
 
 impl ListenerConfig {
+    /// A listener with one address or path, and the defaults of the protocol.
+    #[must_use]
+    pub fn new(protocol: Protocol, endpoint: ListenerEndpoint) -> Self {
+        Self { protocol, endpoint, gauges: SignedGauges::default(), name: None }
+    }
+
     /// Creates the listeners for JSON over UDP.
     #[must_use]
     pub fn json_udp(addresses: &ListenAddresses) -> Vec<Self> {
@@ -461,9 +491,8 @@ impl ListenerConfig {
     ) -> Vec<Self> {
         let name = addresses.shared_name();
         let listener = |address: &SocketAddr| Self {
-            protocol,
-            endpoint: endpoint(*address),
             name: name.map(str::to_owned),
+            ..Self::new(protocol, endpoint(*address))
         };
         addresses.all().iter().map(listener).collect()
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Origin;
-use super::lines::LineBuffer;
+use super::stream_input::StreamInput;
 use super::tls_session::TlsSession;
 
 /// Stale entries of the idle order that are kept in addition to as many as there are connections.
@@ -19,10 +19,10 @@ const STALE_MAX: usize = 64;
 pub(super) struct OpenConnection {
     pub(super) socket: OwnedFd,
     pub(super) peer: Peer,
-    pub(super) lines: LineBuffer,
+    pub(super) input: StreamInput,
     /// `None` without TLS.
     pub(super) tls: Option<Box<TlsSession>>,
-    /// When it was accepted, or when its last line ended. Single bytes do not count: an attacker
+    /// When it was accepted, or when its last line or packet ended. Single bytes do not count: an attacker
     /// could otherwise hold all connections forever with a byte now and then.
     pub(super) alive: Instant,
 }
@@ -146,6 +146,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::listener::stream_config::Framing;
 
     /// Connections with these numbers, which became alive in this order, from addresses that end in
     /// the remainder of the number by 2.
@@ -155,8 +156,8 @@ mod tests {
             let peer = Peer::Ip(Some(([127, 0, 0, (number % 2) as u8], 9).into()));
             let alive = start + Duration::from_secs(age as u64);
             let socket = File::open("/dev/null").unwrap().into();
-            let lines = LineBuffer::default();
-            let connection = OpenConnection { socket, peer, lines, tls: None, alive };
+            let input = StreamInput::new(Framing::Lines);
+            let connection = OpenConnection { socket, peer, input, tls: None, alive };
             connections.insert(*number, connection);
         }
         connections

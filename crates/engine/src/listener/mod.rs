@@ -23,6 +23,7 @@ pub(crate) mod lines;
 pub mod mirror;
 pub mod obstacle;
 mod opener;
+pub(crate) mod packets;
 pub mod passed;
 mod receive_buffer;
 pub mod recorder;
@@ -35,6 +36,7 @@ pub mod stats;
 mod statsd_recorder;
 pub mod stream;
 pub mod stream_config;
+mod stream_input;
 pub mod tap;
 mod tcp;
 pub mod tls_config;
@@ -74,7 +76,7 @@ pub enum Transport {
     Udp,
     /// TCP over IPv4 or IPv6, with a message per line.
     Tcp,
-    /// A Unix stream socket, with a message per line.
+    /// A Unix stream socket, with a message per line or packets with lengths.
     Unix,
     /// A Unix datagram socket.
     UnixDatagram,

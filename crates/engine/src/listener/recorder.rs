@@ -16,18 +16,19 @@ use crate::aggregator::handover::ListenerEnd;
 use crate::aggregator::identity::Identifier;
 use crate::aggregator::registry::Registry;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
-use crate::aggregator::table::{SeriesTable, TableRules};
+use crate::aggregator::table::{SeriesKind, SeriesTable, TableRules};
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
 use crate::protocol::{
-    MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue, Tags, json, lines,
-    statsd,
+    MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue, SignedGauges, Tags,
+    json, lines, statsd,
 };
 use crate::rules::Rules;
 use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
+use model::TimerType;
 
 /// Number of lines that are looked up together: enough that their waits for memory overlap, few
 /// enough that prefetched data is still in the cache when it is used.
@@ -77,6 +78,8 @@ pub struct ListenerUpdate {
     pub context: RecorderContext,
     /// Its own settings. The address and the protocol stay the same.
     pub endpoint: ListenerEndpoint,
+    /// The meaning of a sign before the value of a gauge.
+    pub gauges: SignedGauges,
     /// The kernel buffer to request, in bytes, if the size has changed.
     pub receive_buffer: Option<u64>,
 }
@@ -156,6 +159,7 @@ enum RecordWay {
 pub struct Recorder {
     context: RecorderContext,
     protocol: Protocol,
+    gauges: SignedGauges,
     stats: Arc<ListenerStats>,
     handover: ListenerEnd,
     table: SeriesTable,
@@ -186,6 +190,7 @@ impl Recorder {
         Self {
             context,
             protocol,
+            gauges: SignedGauges::default(),
             stats,
             handover,
             table,
@@ -195,6 +200,12 @@ impl Recorder {
             applied: None,
             tap: ListenerTap::default(),
         }
+    }
+
+    /// Gives this meaning to a sign before the value of a gauge on a statsd line.
+    #[must_use]
+    pub fn with_gauges(self, gauges: SignedGauges) -> Self {
+        Self { gauges, ..self }
     }
 
     /// Shows messages to the clients of these taps.
@@ -398,9 +409,10 @@ impl Recorder {
     #[cold]
     #[inline(never)]
     fn show_in_taps(&mut self, bytes: &[u8], sender: &impl Origin) {
-        let Self { context, protocol, stats, tap, .. } = self;
+        let Self { context, protocol, gauges, stats, tap, .. } = self;
         let (identifier, limits, rules) = (&context.identifier, &context.limits, &*context.rules);
-        let decoding = DecodeContext { protocol: *protocol, identifier, limits, rules };
+        let (protocol, gauges) = (*protocol, *gauges);
+        let decoding = DecodeContext { protocol, gauges, identifier, limits, rules };
         tap.show_samples(&decoding, bytes, sender, stats.label());
     }
 
@@ -426,7 +438,7 @@ impl Recorder {
         };
         if way == RecordWay::AtOnce {
             return match self.table.known_line(lookup, split.weight) {
-                Some(known) if !split.is_packed() => self.record_number(known, split.number),
+                Some(known) if !split.is_packed() => self.record_number(known, &split),
                 known => {
                     let line = PendingLine { shown, sender, split, is_split, lookup };
                     self.record_other(&line, known);
@@ -443,16 +455,27 @@ impl Recorder {
     #[inline]
     fn record_line<S: Origin>(&mut self, line: &PendingLine<'_, S>) {
         match self.table.known_line(line.lookup, line.split.weight) {
-            Some(known) if !line.split.is_packed() => self.record_number(known, line.split.number),
+            Some(known) if !line.split.is_packed() => self.record_number(known, &line.split),
             known => self.record_other(line, known),
         }
     }
 
     /// Records the number of a known line.
     #[inline]
-    fn record_number(&mut self, known: KnownLine, number: f64) {
-        let is_recorded = self.table.record_known(known, number, self.arrival_ns);
+    fn record_number(&mut self, known: KnownLine, split: &Split<'_>) {
+        let is_recorded = self.table.record_known(known, split.number, self.arrival_ns);
         self.counts.count_recorded(is_recorded);
+        if split.has_time() {
+            self.count_timestamped(u64::from(is_recorded));
+        }
+    }
+
+    /// Counts samples of a known line with a time. In JSON, a time is a reserved member like others.
+    #[cold]
+    fn count_timestamped(&mut self, samples: u64) {
+        if self.protocol == Protocol::Statsd {
+            self.counts.timestamped += samples;
+        }
     }
 
     /// Records a line that is not known, or a known one with several numbers.
@@ -471,7 +494,11 @@ impl Recorder {
         let Some(run) = statsd::packed_values(&line.split, kind, known.weight, limits) else {
             return self.decode_line(line);
         };
+        let before = self.counts.aggregated;
         self.statsd_recorder(line).known_values(known, &run);
+        if line.split.has_time() {
+            self.count_timestamped(self.counts.aggregated - before);
+        }
     }
 
     /// Decodes a line that is not in the line cache, and adds it if possible.
@@ -493,8 +520,10 @@ impl Recorder {
         let mut tags = Tags::new();
         match json::decode_line(line.split.line, &context.limits, &mut tags) {
             Ok(JsonMessage { name, value, weight, places }) => {
-                let message = (&*name, &value, weight);
-                let (recording, known) = context.record_message(table, message, &tags, *arrival_ns);
+                let timer_type = TimerType::default();
+                let message = MessageLine { name: &name, value: &value, weight, timer_type };
+                let (recording, known) =
+                    context.record_message(table, &message, &tags, *arrival_ns);
                 match recording {
                     Recording::Aggregated => counts.aggregated += 1,
                     Recording::Dropped => counts.count_dropped(),
@@ -528,9 +557,10 @@ impl Recorder {
         &'r mut self,
         line: &'r PendingLine<'_, S>,
     ) -> StatsdRecorder<'r, 'r, S> {
-        let Self { context, stats, table, counts, arrival_ns, tap, .. } = self;
+        let Self { context, gauges, stats, table, counts, arrival_ns, tap, .. } = self;
         StatsdRecorder {
             context,
+            gauges: *gauges,
             table,
             counts,
             rejected: RejectedLine { line, stats, tap },
@@ -588,6 +618,7 @@ impl Recorder {
         // Each update is complete, so the last one is enough.
         if let Some(update) = self.updates.try_iter().last() {
             self.context = update.context.clone();
+            self.gauges = update.gauges;
             self.table.reconfigure(self.context.cells.clone(), self.context.line_cache);
             self.table.set_rules(self.context.table_rules(self.protocol));
             self.applied = Some(update);
@@ -601,6 +632,15 @@ impl Recorder {
         self.stats.close();
         self.handover.finish(self.table);
     }
+}
+
+/// A sample without its tags.
+#[derive(Clone, Copy)]
+struct MessageLine<'l> {
+    name: &'l str,
+    value: &'l SampleValue<'l>,
+    weight: f64,
+    timer_type: TimerType,
 }
 
 /// Counts and logs the rejections of a line.
@@ -632,8 +672,9 @@ impl RecorderContext {
         sample: &Sample<'_>,
         arrival_ns: u64,
     ) -> Recording {
-        let Sample { name, value, weight, tags } = sample;
-        self.record_message(table, (name, value, *weight), tags, arrival_ns).0
+        let Sample { name, value, weight, tags, facts } = sample;
+        let line = MessageLine { name, value, weight: *weight, timer_type: facts.timer_type };
+        self.record_message(table, &line, tags, arrival_ns).0
     }
 
     /// The rules for the table of a listener with this protocol.
@@ -642,16 +683,17 @@ impl RecorderContext {
         TableRules { rules: Arc::clone(&self.rules), protocol, cache_bytes: self.rule_cache }
     }
 
-    /// Records a name, value and weight like [`RecorderContext::record`]. Also returns the properties of
-    /// the line, if such lines can be cached.
+    /// Records a sample like [`RecorderContext::record`]. Also returns the properties of the line, if such
+    /// lines can be cached.
     fn record_message(
         &self,
         table: &mut SeriesTable,
-        (name, value, weight): (&str, &SampleValue<'_>, f64),
+        line: &MessageLine<'_>,
         tags: &Tags<'_>,
         arrival_ns: u64,
     ) -> (Recording, Option<KnownLine>) {
-        let series = (value.kind(), name);
+        let MessageLine { name, value, weight, timer_type } = *line;
+        let series = (SeriesKind { kind: value.kind(), timer_type }, name);
         let place = table.locate_message(&self.identifier, series, tags, &self.registry);
         let recording = if table.record_in(place, value, weight, arrival_ns) {
             Recording::Aggregated
@@ -747,7 +789,7 @@ mod tests {
     fn statsd_line() -> impl Strategy<Value = String> {
         let number = prop::sample::select(vec!["1", "2", "1.5", "-2", "+3", "1e1", "01", "", "x"]);
         let kind = prop::sample::select(vec!["c", "g", "ms", "s", "h|@0.5", "c|#a:1", "c|#a:2"]);
-        (kind, number.clone(), number, 0..15).prop_map(|(kind, n, m, shape)| match shape {
+        (kind, number.clone(), number, 0..21).prop_map(|(kind, n, m, shape)| match shape {
             0 | 1 => format!("m:{n}|{kind}"),
             2 => format!("m:{n}:{m}|{kind}"),
             3 => format!("m[a=b:{n}]:{m}|{kind}"),
@@ -761,6 +803,12 @@ mod tests {
             11 => format!("m:{n}|{kind}|@0.{m}|Tx|T{n}|T{m}"),
             12 => format!("m:{n}:{m}|c|@0.{m}|T{n}"),
             13 => format!("m:{n}|c|@0.{m}|@0.{n}"),
+            14 => format!("m;a=1:{n}|{kind}"),
+            15 => format!("m;a={n}:{m}|{kind}"),
+            16 => format!("m#a=1,b={n}:{m}|{kind}"),
+            17 => format!("m#1;a:{n}|{kind}|T{m}"),
+            18 => format!("m:{n}|{kind}|T|T{m}"),
+            19 => format!("m:{n}:{m}|g|T1"),
             _ => format!("m:1:{n}|{kind}|:{m}|{kind}"),
         })
     }

@@ -10,8 +10,8 @@ use rustix::net::sockopt;
 
 use super::mirror::MirrorStats;
 use super::senders::SenderCounts;
-use super::tls_stats::{TlsCounts, TlsStats};
 use super::signature::stats::{KeyCounts, KeyStats};
+use super::tls_stats::{TlsCounts, TlsStats};
 use crate::protocol::RejectReason;
 use crate::sys;
 
@@ -26,6 +26,9 @@ pub struct ListenerCounts {
     pub bytes: u64,
     /// Samples recorded.
     pub aggregated: u64,
+    /// Samples recorded for which the client had sent a time, which has no effect. They are among the
+    /// `aggregated` ones.
+    pub timestamped: u64,
     /// Messages rejected, by [`RejectReason`].
     pub rejected: [u64; REASONS],
     /// Messages skipped because of their kind, which do not count as received: see
@@ -79,6 +82,7 @@ impl ListenerCounts {
         self.bytes += other.bytes;
         self.aggregated += other.aggregated;
         self.skipped += other.skipped;
+        self.timestamped += other.timestamped;
         for (own, other) in self.rejected.iter_mut().zip(other.rejected) {
             *own += other;
         }
@@ -137,6 +141,8 @@ pub enum CloseReason {
     Idle,
     /// It had completed no line for the longest time when another one needed its place.
     Evicted,
+    /// It announced a packet that is too long: where the next one begins is unknown.
+    BadPacket,
     /// The system reported an error, or the peer broke the rules of TLS after the handshake.
     Failed,
     /// Its TLS handshake failed.
@@ -147,8 +153,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 6] =
-        [Self::ByPeer, Self::Idle, Self::Evicted, Self::Failed, Self::Handshake, Self::Stopped];
+    pub const ALL: [Self; 7] = [
+        Self::ByPeer,
+        Self::Idle,
+        Self::Evicted,
+        Self::BadPacket,
+        Self::Failed,
+        Self::Handshake,
+        Self::Stopped,
+    ];
 
     /// The name in the status.
     #[must_use]
@@ -157,6 +170,7 @@ impl CloseReason {
             Self::ByPeer => "by_peer",
             Self::Idle => "idle",
             Self::Evicted => "evicted",
+            Self::BadPacket => "bad_packet",
             Self::Failed => "failed",
             Self::Handshake => "handshake",
             Self::Stopped => "stopped",

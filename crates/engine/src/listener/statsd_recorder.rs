@@ -7,14 +7,16 @@ use super::Origin;
 use super::recorder::{RecorderContext, RejectedLine};
 use super::stats::ListenerCounts;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning};
-use crate::aggregator::table::{SeriesPlace, SeriesTable};
+use crate::aggregator::table::{SeriesKind, SeriesPlace, SeriesTable};
 use crate::protocol::statsd::{LineSink, StatsdLine, ValueRun};
-use crate::protocol::{Rejection, SampleValue, TextTags};
+use crate::protocol::{Rejection, SampleValue, SignedGauges, TextTags};
 use model::MetricKind;
 
 /// Takes the samples and rejections of one line.
 pub(super) struct StatsdRecorder<'r, 'a, S> {
     pub(super) context: &'a RecorderContext,
+    /// The meaning of a sign before the value of a gauge.
+    pub(super) gauges: SignedGauges,
     pub(super) table: &'r mut SeriesTable,
     pub(super) counts: &'r mut ListenerCounts,
     pub(super) rejected: RejectedLine<'r, S>,
@@ -36,12 +38,16 @@ type Places = SmallVec<[PlaceOfKind; 1]>;
 impl<'a, S: Origin> LineSink<'a> for StatsdRecorder<'_, 'a, S> {
     #[inline]
     fn line(&mut self, line: StatsdLine<'a, '_>) {
+        let before = self.counts.aggregated;
         if let [run] = line.runs
             && let Some(value) = run.single_value()
         {
             self.single_value(&line, run, &value);
         } else {
             self.values(&line);
+        }
+        if line.is_timestamped {
+            self.counts.timestamped += self.counts.aggregated - before;
         }
     }
 
@@ -60,7 +66,7 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         value: &SampleValue<'a>,
     ) {
         let RecorderContext { identifier, registry, .. } = self.context;
-        let series = (value.kind(), &*line.name);
+        let series = (SeriesKind { kind: value.kind(), timer_type: run.timer_type() }, &*line.name);
         let place = self.table.locate_message(identifier, series, line.tags, registry);
         if self.table.record_at(place.slot, value, run.weight(), self.arrival_ns) {
             self.counts.aggregated += 1;
@@ -77,8 +83,9 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         for run in line.runs {
             run.for_each_value(|value| match value {
                 Ok(value) => {
-                    let weight = run.weight();
-                    let place = self.place(&line.name, line.tags, value.kind(), &mut places);
+                    let (value, weight) = (self.gauges.apply(value), run.weight());
+                    let kind = SeriesKind { kind: value.kind(), timer_type: run.timer_type() };
+                    let place = self.place(&line.name, line.tags, kind, &mut places);
                     if self.table.record_at(place.slot, &value, weight, self.arrival_ns) {
                         self.counts.aggregated += 1;
                     } else {
@@ -103,6 +110,7 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         run.for_each_value(|value| match value {
             Ok(value) => {
                 let KnownLine { slot, weight, .. } = known;
+                let value = self.gauges.apply(value);
                 let is_recorded = self.table.record_at(slot, &value, weight, self.arrival_ns);
                 self.counts.count_recorded(is_recorded);
             }
@@ -116,15 +124,16 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         &mut self,
         name: &str,
         tags: &TextTags<'_>,
-        kind: MetricKind,
+        series_kind: SeriesKind,
         places: &mut Places,
     ) -> SeriesPlace {
+        let SeriesKind { kind, .. } = series_kind;
         if let Some(known) = places.iter_mut().find(|of_kind| of_kind.kind == kind) {
             known.values += 1;
             return known.place;
         }
         let RecorderContext { identifier, registry, .. } = self.context;
-        let place = self.table.locate_message(identifier, (kind, name), tags, registry);
+        let place = self.table.locate_message(identifier, (series_kind, name), tags, registry);
         // Only the first value of a line is reported in full if a rule rejects it.
         let next = SeriesPlace { is_rejected: false, ..place };
         places.push(PlaceOfKind { kind, place: next, values: 1 });

@@ -1,4 +1,4 @@
-//! Receives messages over connections, TCP or Unix: one message per line.
+//! Receives messages over connections, TCP or Unix: one message per line, or packets of lines.
 //!
 //! One thread serves all connections of a listener. It never blocks on any of them, and reads a
 //! bounded number of bytes from one before the next has its turn. Data that it has not read yet
@@ -23,14 +23,13 @@ use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
 use super::connections::{Connections, OpenConnection, Peer};
 use super::keepalive::set_keepalive;
-use super::lines::{LineBuffer, LineChunk};
 use super::recorder::{ListenerUpdate, Recorder};
 use super::senders::{SenderId, SenderTraffic};
 use super::socket_file::SocketFile;
 use super::stats::{CloseReason, ListenerStats, RefusalReason};
 use super::stream_config::{Keepalive, StreamConfig};
+use super::stream_input::{FedState, InputPart, LastInput, StreamInput};
 use super::tls_config::TlsSettings;
-use crate::protocol::{RejectReason, Rejection};
 use crate::wake::Waker;
 
 /// Maximum number of connections that wait to be accepted; the system has its own limit.
@@ -130,33 +129,31 @@ fn count_sender(stats: &ListenerStats, peer: &Peer, bytes: usize, recorder: &Rec
     stats.senders().count(&[(sender, traffic)]);
 }
 
-/// Records bytes that a connection has sent.
+/// Records bytes that a connection has sent. Returns whether its further bytes can be read. `max` is the
+/// maximum length of a line or a packet.
 fn record(
     recorder: &mut Recorder,
     stats: &ListenerStats,
-    max_line: usize,
+    max: usize,
     connection: &mut OpenConnection,
     bytes: &[u8],
-) {
+) -> bool {
     recorder.begin_batch();
     recorder.count_read(0, bytes.len());
     let peer = &connection.peer;
     let is_watched = stats.senders().is_watched();
-    let has_ended_line = connection.lines.feed(bytes, max_line, &mut |part| match part {
-        LineChunk::Lines(lines) => recorder.record_lines(lines, peer),
-        LineChunk::TooLong(line) => {
-            let reason = RejectReason::TooLong;
-            let rejection = Rejection { reason, offset: max_line, expected: "the line's end" };
-            recorder.reject(rejection, line, peer);
-        }
+    let state = connection.input.feed(bytes, max, &mut |part| match part {
+        InputPart::Lines(lines) => recorder.record_lines(lines, peer),
+        InputPart::Rejected(rejection, beginning) => recorder.reject(rejection, beginning, peer),
     });
     if is_watched {
         count_sender(stats, peer, bytes.len(), recorder);
     }
     recorder.publish();
-    if has_ended_line {
+    if state == FedState::HasEnded {
         connection.alive = Instant::now();
     }
+    state != FedState::Unreadable
 }
 
 /// The state of the listener's thread.
@@ -326,8 +323,8 @@ impl Server {
         if tls.is_some() {
             self.begin_handshake(number, alive);
         }
-        let lines = LineBuffer::default();
-        self.connections.insert(number, OpenConnection { socket, peer, lines, tls, alive });
+        let input = StreamInput::new(self.config.framing);
+        self.connections.insert(number, OpenConnection { socket, peer, input, tls, alive });
         self.stats.connection_accepted();
         self.sweep_at = self.sweep_at.or_else(|| self.next_sweep(alive));
     }
@@ -438,25 +435,26 @@ impl Server {
             }
         };
         let (max_line, bytes) = (self.config.max_line, &self.buffer[..length]);
-        record(&mut self.recorder, &self.stats, max_line, connection, bytes);
+        if !record(&mut self.recorder, &self.stats, max_line, connection, bytes) {
+            self.close(number, CloseReason::BadPacket);
+            return false;
+        }
         true
     }
 
-    /// Closes a connection. A last line without an end is recorded if the peer closed the
-    /// connection. Otherwise the line may be incomplete, and half a line could be a different valid
-    /// message, so it is rejected.
+    /// Closes a connection, and records or rejects its last input.
     fn close(&mut self, number: u64, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(number) else { return };
         self.close_tls(number, &mut connection);
-        let line = connection.lines.finish();
-        if !line.trim_ascii().is_empty() {
+        let last = connection.input.finish(why);
+        if last != LastInput::None {
             self.recorder.begin_batch();
-            if matches!(why, CloseReason::ByPeer) {
-                self.recorder.record_lines(&line, &connection.peer);
-            } else {
-                let (reason, offset) = (RejectReason::Unfinished, line.len());
-                let rejection = Rejection { reason, offset, expected: "the line's end" };
-                self.recorder.reject(rejection, &line, &connection.peer);
+            match last {
+                LastInput::None => {}
+                LastInput::Line(line) => self.recorder.record_lines(&line, &connection.peer),
+                LastInput::Unfinished(rejection, bytes) => {
+                    self.recorder.reject(rejection, &bytes, &connection.peer);
+                }
             }
             if self.stats.senders().is_watched() {
                 count_sender(&self.stats, &connection.peer, 0, &self.recorder);

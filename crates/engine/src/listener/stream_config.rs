@@ -1,4 +1,4 @@
-//! The limits of the connections of a `tcp` or `unix` listener.
+//! The connections of a `tcp` or `unix` listener: their limits, and the framing of messages.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error};
 const KEEPALIVE_MIN: Span = Span::from_secs(1);
 const KEEPALIVE_MAX: Span = Span::from_secs(9 * 3600);
 
-/// The limits on connections.
+/// The limits on connections, and the framing of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// Maximum number of open connections.
@@ -21,8 +21,21 @@ pub struct StreamConfig {
     pub idle_timeout: Option<Span>,
     /// When the kernel probes for dead peers.
     pub keepalive: Keepalive,
-    /// Maximum length of a line, without its end.
+    /// How the bytes of a connection are divided into messages.
+    pub framing: Framing,
+    /// Maximum length of a line, without its end, or of a packet, without its length.
     pub max_line: usize,
+}
+
+/// `framing`: how the bytes of a connection are divided into messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Lines, each ended by a newline.
+    #[default]
+    Lines,
+    /// Packets of lines, each after its length: 4 bytes, little-endian, as DogStatsD clients send them.
+    LengthPrefixed,
 }
 
 impl StreamConfig {
@@ -38,6 +51,7 @@ impl Default for StreamConfig {
             max_per_address: Self::CONNECTIONS_MAX,
             idle_timeout: None,
             keepalive: Keepalive::default(),
+            framing: Framing::default(),
             max_line: 64 << 10,
         }
     }

@@ -20,7 +20,8 @@ use self::members::Members;
 pub use self::message::JsonMessage;
 pub use self::split::split;
 use super::{
-    MessageLimits, RejectReason, Rejection, Sample, Tags, is_blank, lines, normalize_tags,
+    LineFacts, MessageLimits, RejectReason, Rejection, Sample, Tags, is_blank, lines,
+    normalize_tags,
 };
 use crate::sys::ascii;
 
@@ -85,7 +86,9 @@ fn decode_part<'a>(
     let mut tags = Tags::new();
     let message = decode_line(&datagram[part], limits, &mut tags);
     each(match message {
-        Ok(JsonMessage { name, value, weight, .. }) => Ok(Sample { name, value, weight, tags }),
+        Ok(JsonMessage { name, value, weight, .. }) => {
+            Ok(Sample { name, value, weight, tags, facts: LineFacts::default() })
+        }
         Err(rejection) => Err(rejection.shifted_by(start)),
     });
 }

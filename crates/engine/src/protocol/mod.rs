@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use model::MetricKind;
+use model::{MetricKind, TimerType};
 use serde::Deserialize;
 use smallvec::SmallVec;
 
@@ -16,12 +16,14 @@ pub mod json;
 mod lines;
 mod scan;
 pub mod signed;
+pub mod signed_gauges;
 pub mod split;
 pub mod statsd;
 mod tag_text;
 mod tag_value;
 
 pub use lines::{DatagramLines, MarkedLine, lines};
+pub use signed_gauges::SignedGauges;
 use split::Split;
 pub use tag_text::{TagText, TextTag, TextTags};
 pub use tag_value::TagValue;
@@ -43,6 +45,17 @@ pub struct Sample<'a> {
     pub weight: f64,
     /// Tags, sorted by key; keys are unique, and no value is empty.
     pub tags: Tags<'a>,
+    /// Facts of a statsd line that do not affect the value.
+    pub facts: LineFacts,
+}
+
+/// The facts of a statsd line that affect neither a value nor its series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineFacts {
+    /// The type of a timer.
+    pub timer_type: TimerType,
+    /// Whether the client sent a time for the value, which counts when it arrives nevertheless.
+    pub is_timestamped: bool,
 }
 
 /// The value of a sample, by kind of metric. All numbers are finite.

@@ -12,6 +12,18 @@ pub(super) fn find<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) 
     find_marked(bytes, start, |lanes| equal_to(lanes, wanted))
 }
 
+/// Finds the first byte from `start` that is in one of two lists, like [`find`]. One list of all of them
+/// would be a loop over its bytes in each step, which the compiler unrolls only if they are few.
+#[inline]
+pub(super) fn find_in_either<const N: usize, const M: usize>(
+    bytes: &[u8],
+    start: usize,
+    some: [u8; N],
+    others: [u8; M],
+) -> usize {
+    find_marked(bytes, start, |lanes| equal_to(lanes, some) | equal_to(lanes, others))
+}
+
 /// Bytes that [`find_far`] searches in one step.
 const BLOCK: usize = 4 * LANES;
 

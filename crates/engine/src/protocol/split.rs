@@ -174,7 +174,7 @@ impl<'a> Split<'a> {
     /// Whether a timestamp was left out.
     #[inline]
     #[must_use]
-    pub(super) fn has_time(&self) -> bool {
+    pub fn has_time(&self) -> bool {
         self.time != Gap::NONE
     }
 

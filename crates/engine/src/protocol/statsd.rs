@@ -7,6 +7,8 @@
 //! name:value|type|#tag:value,tag:value   tags of DogStatsD
 //! name,tag=value,tag=value:value|type    tags of Telegraf
 //! name[tag=value,tag=value]:value|type   tags of SignalFx
+//! name;tag=value;tag=value:value|type    tags of Graphite
+//! name#tag=value,tag=value:value|type    tags of Librato
 //! ```
 //!
 //! A type is `c` (counter), `g` (gauge), `ms`, `h`, `d` (timers) or `s` (set). Where
@@ -14,11 +16,12 @@
 //!
 //! - A name is kept as it is; outputs replace characters that they cannot carry. A name that
 //!   continues after its brackets is joined. A single bracket is part of the name, unless it
-//!   begins or ends something like tags, as in `[k=v`: such a line is invalid.
+//!   begins or ends something like tags, as in `[k=v`: such a line is invalid. A `;` or a `#` is part
+//!   of the name, too, unless a key and `=` follow it.
 //! - The sections after the type may come in any order. Sections of newer clients, `WORD:…` (such
-//!   as `c:` for a container) and `T…` (a timestamp), and empty ones are ignored, so that these clients
-//!   lose no samples. Any other section makes the line invalid: ignoring a rate without its
-//!   `@` would change the numbers.
+//!   as `c:` for a container) and `T…` (a timestamp, whose values are counted), and empty ones have no
+//!   effect, so that these clients lose no samples. Any other section makes the line invalid: ignoring a
+//!   rate without its `@` would change the numbers.
 //! - Values may also follow in a section, `|:5|c`, as some clients of the original statsd do.
 //! - The tags of all `#` sections and of all dialects are merged, and the last of equal tags wins.
 //!   A `#` section applies to the whole line, a rate to its own run of values.
@@ -31,15 +34,16 @@
 //! - The members of a set are not split: neither DogStatsD nor any client packs them, and members
 //!   such as addresses and URLs contain colons.
 //! - A gauge with a sign is a change of the level, so a negative level can be set only by way of 0.
+//!   [`SignedGauges`](super::SignedGauges) applies the meaning that the sign has in DogStatsD.
 //!   A rate weights counters and timers; with a gauge or a set it is only validated.
 //! - A line with a NUL is invalid: it contains the length that DogStatsD clients put before each
-//!   packet of a stream, a format that is not supported here.
+//!   packet of a stream, which a listener without `framing: length_prefixed` does not expect.
 //! - Events (`_e{…`) and service checks (`_sc|…`) are not samples: they are skipped and counted.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
-use model::MetricKind;
+use model::{MetricKind, TimerType};
 
 mod name;
 mod plain;
@@ -51,7 +55,7 @@ mod values;
 
 use self::name::{plain_name, read_name_with_tags};
 use self::plain::PlainLine;
-use self::sections::{Runs, read_more_sections, read_sections};
+use self::sections::{Sections, read_more_sections, read_sections};
 pub use self::split::{next_line, split, split_short};
 use self::tags::TagReader;
 use self::text::{LineText, TextPart};
@@ -59,7 +63,7 @@ use self::values::StatsdKind;
 pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
-use super::{MessageLimits, RejectReason, Rejection, Sample, TextTags, lines};
+use super::{LineFacts, MessageLimits, RejectReason, Rejection, Sample, TextTags, lines};
 use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
@@ -90,6 +94,8 @@ pub struct StatsdLine<'a, 'l> {
     pub tags: &'l TextTags<'a>,
     /// At least one.
     pub runs: &'l [ValueRun<'a>],
+    /// Whether the client sent a time for the values.
+    pub is_timestamped: bool,
 }
 
 /// Decodes a datagram line by line: the values of a line share its name and its tags, so a caller
@@ -122,8 +128,9 @@ struct EachSample<'e, F>(&'e mut F);
 
 impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_, F> {
     fn line(&mut self, line: StatsdLine<'a, '_>) {
-        let StatsdLine { name, tags, runs } = line;
+        let StatsdLine { name, tags, runs, is_timestamped } = line;
         for run in runs {
+            let facts = LineFacts { timer_type: run.timer_type(), is_timestamped };
             run.for_each_value(|value| {
                 (self.0)(value.map(|value| Sample {
                     name: name.clone(),
@@ -131,6 +138,7 @@ impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_
                     weight: run.weight,
                     tags:
                         tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+                    facts,
                 }));
             });
         }
@@ -153,7 +161,8 @@ pub fn packed_values<'a>(
     let kind = match kind {
         MetricKind::Counter => StatsdKind::Counter,
         MetricKind::Gauge => StatsdKind::Gauge,
-        MetricKind::Timer => StatsdKind::Timer,
+        // The series exists, so that the type has no effect.
+        MetricKind::Timer => StatsdKind::Timer(TimerType::default()),
         MetricKind::Set | MetricKind::Trace => return None,
     };
     let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
@@ -195,7 +204,10 @@ fn read_unusual_text(bytes: &[u8], at: usize) -> Result<LineText<'_>, Rejection>
     let bad =
         |place, expected| Rejection { reason: RejectReason::BadLine, offset: at + place, expected };
     if let Some(place) = memchr(0, bytes) {
-        return Err(bad(place, "no NUL; DogStatsD clients need a `unix_datagram` listener"));
+        return Err(bad(
+            place,
+            "no NUL; DogStatsD clients need `framing: length_prefixed`, or a `unix_datagram` listener",
+        ));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| bad(error.valid_up_to(), "UTF-8"))?;
     Ok(LineText { text: CutText::of_text(text), at })
@@ -214,13 +226,14 @@ fn decode_text<'a>(
     let (bytes, mut bar) = (line.bytes(), plain.bar);
     if bytes.get(bar + 1) == Some(&b'#') {
         // The end of the section is found while its tags are read.
-        bar = tags.read::<b':', b'|'>(line, bar + 2)?;
+        bar = tags.read::<b':', b',', b'|'>(line, bar + 2)?;
     }
     if bar < bytes.len() || tags.limits.max_values == 0 {
         return decode_more(line, plain, bar, tags, sink);
     }
     let runs = std::slice::from_ref(&plain.run);
-    sink.line(StatsdLine { name: plain.name, tags: tags.normalized(), runs });
+    let (name, tags) = (plain.name, tags.normalized());
+    sink.line(StatsdLine { name, tags, runs, is_timestamped: false });
     Ok(())
 }
 
@@ -234,9 +247,9 @@ fn decode_more<'a>(
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
     let values = plain.run.values;
-    let mut runs = Runs::from([plain.run]);
-    read_more_sections(line, bar, tags, &mut runs)?;
-    pass_on(line, plain.name, values, &runs, tags, sink)
+    let mut sections = Sections::from(plain.run);
+    read_more_sections(line, bar, tags, &mut sections)?;
+    pass_on(line, plain.name, values, &sections, tags, sink)
 }
 
 /// Decodes a line that may have another form than that of a [`PlainLine`].
@@ -252,9 +265,9 @@ fn decode_unusual<'a>(
     };
     let bar = find(line.bytes(), colon + 1, [b'|']);
     let values = line.between(colon + 1..bar);
-    let mut runs = Runs::new();
-    read_sections(line, values, bar, tags, &mut runs)?;
-    pass_on(line, name, values, &runs, tags, sink)
+    let mut sections = Sections::default();
+    read_sections(line, values, bar, tags, &mut sections)?;
+    pass_on(line, name, values, &sections, tags, sink)
 }
 
 /// Passes on a line that was read, unless it has too many values. `values` are the first ones.
@@ -263,15 +276,17 @@ fn pass_on<'a>(
     line: LineText<'a>,
     name: Cow<'a, str>,
     values: TextPart<'a>,
-    runs: &[ValueRun<'a>],
+    sections: &Sections<'a>,
     tags: &mut TagReader<'a, '_>,
     sink: &mut impl LineSink<'a>,
 ) -> Result<(), Rejection> {
+    let Sections { runs, is_timestamped } = sections;
     // Before the first value is passed on, because the whole line is rejected.
     if has_more_values(line.bytes().len(), runs, tags.limits.max_values) {
         return Err(values.reject(RejectReason::TooManyValues, "fewer values (limits.max_values)"));
     }
-    sink.line(StatsdLine { name, tags: tags.normalized(), runs });
+    let is_timestamped = *is_timestamped;
+    sink.line(StatsdLine { name, tags: tags.normalized(), runs, is_timestamped });
     Ok(())
 }
 

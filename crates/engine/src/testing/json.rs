@@ -7,7 +7,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{assert_invariants, assert_same_sample, trim};
-use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, TagValue, Tags, json};
+use crate::protocol::{
+    LineFacts, MessageLimits, RejectReason, Sample, SampleValue, TagValue, Tags, json,
+};
 
 /// Maximum nesting of a message, including its own level.
 const LEVELS_MAX: usize = 64;
@@ -311,7 +313,13 @@ fn sample(reserved: &BTreeMap<String, &str>) -> Option<Sample<'static>> {
     };
     let is_weighed = matches!(value, SampleValue::Counter(_) | SampleValue::Timer(_));
     let weight = if is_weighed { rate.recip() } else { 1.0 };
-    Some(Sample { name: name.into(), value, weight, tags: Tags::new() })
+    Some(Sample {
+        name: name.into(),
+        value,
+        weight,
+        tags: Tags::new(),
+        facts: LineFacts::default(),
+    })
 }
 
 /// The content of a string; `None` for other values.

@@ -19,7 +19,7 @@ use crate::listener::recorder::{PendingLines, Recorder, RecorderContext};
 use crate::listener::signature::SignatureContext;
 use crate::listener::stats::{ListenerCounts, ListenerStats};
 use crate::protocol::{
-    MessageLimits, Rejection, Sample, TagText, Tags, json, normalize_tags, statsd,
+    MessageLimits, Rejection, Sample, SignedGauges, TagText, Tags, json, normalize_tags, statsd,
 };
 use crate::rules::{RuleSection, RuleVerdict, Rules};
 use crate::wake::Waker;
@@ -99,9 +99,12 @@ pub fn agrees_with_rules(
     config: &AggregationConfig,
     rules: &Arc<Rules>,
 ) {
-    let expected = decoded(protocol, windows, config, rules);
-    for lines_wait in [false, true] {
-        assert_same(recorded(protocol, windows, config, rules, lines_wait), &expected);
+    for gauges in [SignedGauges::Change, SignedGauges::Level] {
+        let expected = decoded_with(protocol, gauges, windows, config, rules);
+        for lines_wait in [false, true] {
+            let ours = recorded((protocol, gauges), windows, config, rules, lines_wait);
+            assert_same(ours, &expected);
+        }
     }
 }
 
@@ -112,6 +115,7 @@ fn assert_same(ours: RecordedWindows, expected: &RecordedWindows) {
     assert_eq!(our_counts.aggregated, counts.aggregated, "aggregated");
     assert_eq!(our_counts.rejected, counts.rejected, "rejected");
     assert_eq!(our_counts.skipped, counts.skipped, "skipped");
+    assert_eq!(our_counts.timestamped, counts.timestamped, "timestamped");
     for (number, (ours, expected)) in ours.iter().zip(expected).enumerate() {
         assert_eq!(shown(ours), shown(expected), "window {number}");
     }
@@ -122,7 +126,8 @@ fn assert_same(ours: RecordedWindows, expected: &RecordedWindows) {
 fn shown(snapshot: &Snapshot) -> Vec<String> {
     let show = |point: &Point| {
         let tags: Vec<_> = point.series.tags().collect();
-        let mut shown = format!("{} {:?} {tags:?}", point.series.kind(), point.series.name());
+        let (kind, timer_type) = (point.series.kind(), point.series.timer_type());
+        let mut shown = format!("{kind} {timer_type:?} {:?} {tags:?}", point.series.name());
         point.value.for_each_field(snapshot, |field, number| {
             assert!(number.is_finite(), "{field} of {shown} is {number}");
             shown += &format!(" {field}={number:?}");
@@ -178,7 +183,7 @@ fn flush(store: &mut Store) -> Snapshot {
 /// The result of a recorder for these windows. `lines_wait` says whether lines wait for others, as
 /// with a large table.
 fn recorded(
-    protocol: Protocol,
+    (protocol, gauges): (Protocol, SignedGauges),
     windows: &[Vec<&[u8]>],
     config: &AggregationConfig,
     rules: &Arc<Rules>,
@@ -191,7 +196,8 @@ fn recorded(
     let handover = aggregator.add_listener("fuzz", Arc::new(waker));
     let stats = Arc::new(ListenerStats::without_drops("fuzz".to_owned()));
     let registry = Arc::clone(&context.registry);
-    let mut recorder = Recorder::new(context, protocol, Arc::clone(&stats), handover);
+    let mut recorder =
+        Recorder::new(context, protocol, Arc::clone(&stats), handover).with_gauges(gauges);
     let mut snapshots = Vec::new();
     for datagrams in windows {
         let mut pending =
@@ -219,6 +225,16 @@ pub fn decoded(
     config: &AggregationConfig,
     rules: &Arc<Rules>,
 ) -> RecordedWindows {
+    decoded_with(protocol, SignedGauges::default(), windows, config, rules)
+}
+
+fn decoded_with(
+    protocol: Protocol,
+    gauges: SignedGauges,
+    windows: &[Vec<&[u8]>],
+    config: &AggregationConfig,
+    rules: &Arc<Rules>,
+) -> RecordedWindows {
     let context = context(config, rules);
     let mut store = Store::new(config, INTERVAL, Arc::clone(&context.registry));
     let mut table = SeriesTable::new(cells(config), 0);
@@ -227,7 +243,7 @@ pub fn decoded(
     let (mut snapshots, mut counts) = (Vec::new(), ListenerCounts::default());
     for datagrams in windows {
         for datagram in datagrams {
-            record_all(&context, protocol, datagram, &mut table, &mut counts);
+            record_all(&context, (protocol, gauges), datagram, &mut table, &mut counts);
         }
         let mut tally = table.replace_tally(spare);
         store.merge(0, &mut tally);
@@ -239,13 +255,15 @@ pub fn decoded(
 
 fn record_all<'a>(
     context: &'a RecorderContext,
-    protocol: Protocol,
+    (protocol, gauges): (Protocol, SignedGauges),
     datagram: &'a [u8],
     table: &mut SeriesTable,
     counts: &mut ListenerCounts,
 ) {
     let mut each = |message: Result<Sample<'a>, Rejection>| match message {
-        Ok(Sample { name, value, weight, tags: sent }) => {
+        Ok(Sample { name, value, weight, tags: sent, facts }) => {
+            // A string with a sign in a JSON message is a change in any case.
+            let value = if protocol == Protocol::Statsd { gauges.apply(value) } else { value };
             let outcome = context.rules.apply(protocol, value.kind(), &name);
             let change = match &outcome.verdict {
                 RuleVerdict::Change(change) => change,
@@ -263,8 +281,10 @@ fn record_all<'a>(
             normalize_tags(&mut tags);
             context.identifier.add_agent_tags(&mut tags);
             let identity = context.identifier.identify(value.kind(), name, &tags);
+            let identity = identity.with_timer_type(facts.timer_type);
             table.record(&identity, &value.scaled(change.scale), weight, 0, &context.registry);
             counts.aggregated += 1;
+            counts.timestamped += u64::from(facts.is_timestamped);
         }
         Err(rejection) => counts.rejected[rejection.reason as usize] += 1,
     };

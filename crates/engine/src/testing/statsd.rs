@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use model::MetricKind;
+use model::{MetricKind, TimerType};
 
 use super::{assert_invariants, assert_same_sample};
-use crate::protocol::{MessageLimits, RejectReason, Sample, SampleValue, Tags, statsd};
+use crate::protocol::{LineFacts, MessageLimits, RejectReason, Sample, SampleValue, Tags, statsd};
 
 /// Low limits, so that short inputs reach them, but more tags than fit without an allocation.
 const LIMITS: MessageLimits = MessageLimits { max_tags: 12, max_values: 12 };
@@ -32,6 +32,7 @@ pub fn check(input: &[u8]) {
         match (ours, expected) {
             (Ok(ours), Ok(expected)) => {
                 assert_invariants(ours);
+                assert_eq!(ours.facts, expected.facts, "{ours:?}");
                 assert_same_sample(ours, expected);
             }
             (Err(rejection), Err(reason)) => {
@@ -58,9 +59,9 @@ fn values(line: &str) -> Result<Vec<ExpectedMessage>, RejectReason> {
         return Err(RejectReason::BadName);
     }
     let runs = runs(values, sections.ok_or(RejectReason::BadLine)?, &mut tags)?;
-    let values: Vec<(MetricKind, &str, f64)> = runs
+    let values: Vec<(&Run<'_>, &str)> = runs
         .iter()
-        .flat_map(|run| split_values(run).into_iter().map(|value| (run.kind, value, run.weight)))
+        .flat_map(|run| split_values(run).into_iter().map(move |value| (run, value)))
         .collect();
     if values.len() > LIMITS.max_values {
         return Err(RejectReason::TooManyValues);
@@ -71,15 +72,35 @@ fn values(line: &str) -> Result<Vec<ExpectedMessage>, RejectReason> {
     let owned = |text: &str| Cow::Owned(text.to_owned());
     let tags: Tags<'static> =
         set.into_iter().map(|(k, v)| (owned(k), v.to_owned().into())).collect();
-    let sample = |(kind, text, weight)| {
-        let value = value(kind, text)?;
-        Ok(Sample { name: name.clone().into(), value, weight, tags: tags.clone() })
+    let is_timestamped = line.split('|').skip(2).any(|section| {
+        section.len() > 1
+            && section.starts_with('T')
+            && section[1..].bytes().all(|b| b.is_ascii_digit())
+    });
+    let sample = |(run, text): (&Run<'_>, &str)| {
+        let value = value(run.kind, text)?;
+        let facts = LineFacts { timer_type: run.timer_type, is_timestamped };
+        let name = name.clone().into();
+        Ok(Sample { name, value, weight: run.weight, tags: tags.clone(), facts })
     };
     Ok(values.into_iter().map(sample).collect())
 }
 
-/// The name, the tag lists with their separators, and the first values.
-type Front<'a> = (String, Vec<(&'a str, char)>, &'a str);
+/// The name, the tag lists, and the first values.
+type Front<'a> = (String, Vec<TagText<'a>>, &'a str);
+
+/// Tags as they are written, with the character between them and that after a key.
+struct TagText<'a> {
+    text: &'a str,
+    between: char,
+    after_key: char,
+}
+
+impl<'a> TagText<'a> {
+    fn new(text: &'a str, between: char) -> Self {
+        Self { text, between, after_key: '=' }
+    }
+}
 
 /// Splits the part before the first `|`.
 fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
@@ -89,16 +110,17 @@ fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
         && let Some((inside, after)) =
             front[open..].strip_prefix('[').and_then(|t| t.split_once(']'))
         && after.contains(':')
+        && split_name(&front[..open], &front[open..]).is_none()
     {
-        tags.push((inside, '='));
+        tags.push(TagText::new(inside, ','));
         (start, rest) = (&front[..open], after);
     } else if has_half_of_brackets(front) {
         return Err(RejectReason::BadLine);
     }
     let (name, values) = rest.split_once(':').ok_or(RejectReason::BadLine)?;
-    let name = match name.split_once(',') {
-        Some((name, influx)) => {
-            tags.push((influx, '='));
+    let name = match split_name(name, "") {
+        Some((name, text)) => {
+            tags.push(text);
             name
         }
         None => name,
@@ -106,11 +128,32 @@ fn read_front(front: &str) -> Result<Front<'_>, RejectReason> {
     Ok((format!("{start}{name}"), tags, values))
 }
 
+/// Splits a name before its tags of Telegraf, Graphite or Librato. `None` if it has none. `after` is the
+/// text after the name.
+fn split_name<'a>(name: &'a str, after: &str) -> Option<(&'a str, TagText<'a>)> {
+    for (place, mark) in name.match_indices([',', ';', '#']) {
+        let rest = &name[place + 1..];
+        let text = |between| Some((&name[..place], TagText::new(rest, between)));
+        let whole = format!("{rest}{after}");
+        let begins_tag = || {
+            let key = whole.find(['=', ',', ';', '#', '[', ']', ':']);
+            key.is_some_and(|end| whole[end..].starts_with('='))
+        };
+        match mark {
+            "," => return text(','),
+            ";" if begins_tag() => return text(';'),
+            "#" if begins_tag() => return text(','),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Whether the first bracket before the values begins or ends something like tags, but its partner
 /// is missing.
 fn has_half_of_brackets(front: &str) -> bool {
     let Some((own, _)) = front.split_once(':') else { return false };
-    let name = own.split(',').next().unwrap_or_default();
+    let name = split_name(own, "").map_or(own, |(name, _)| name);
     let Some(bracket) = own.find(['[', ']']) else { return false };
     if own[bracket..].starts_with('[') {
         bracket < name.len() && own[bracket..].contains('=')
@@ -119,22 +162,22 @@ fn has_half_of_brackets(front: &str) -> bool {
     }
 }
 
-fn tag_list(texts: Vec<(&str, char)>) -> Result<Vec<(&str, &str)>, RejectReason> {
+fn tag_list(texts: Vec<TagText<'_>>) -> Result<Vec<(&str, &str)>, RejectReason> {
     let mut tags = Vec::new();
-    for (text, separator) in texts {
-        read_tags(text, separator, &mut tags)?;
+    for text in texts {
+        read_tags(&text, &mut tags)?;
     }
     Ok(tags)
 }
 
 fn read_tags<'a>(
-    text: &'a str,
-    separator: char,
+    text: &TagText<'a>,
     tags: &mut Vec<(&'a str, &'a str)>,
 ) -> Result<(), RejectReason> {
-    let strip = |tag: &'a str| if separator == ':' { tag.trim_start_matches('#') } else { tag };
-    for tag in text.split(',').map(strip).filter(|tag| !tag.is_empty()) {
-        let (key, value) = tag.split_once(separator).unwrap_or((tag, "true"));
+    let TagText { text, between, after_key } = *text;
+    let strip = |tag: &'a str| if after_key == ':' { tag.trim_start_matches('#') } else { tag };
+    for tag in text.split(between).map(strip).filter(|tag| !tag.is_empty()) {
+        let (key, value) = tag.split_once(after_key).unwrap_or((tag, "true"));
         if key.is_empty() {
             return Err(RejectReason::BadTag);
         }
@@ -150,6 +193,7 @@ fn read_tags<'a>(
 struct Run<'a> {
     values: &'a str,
     kind: MetricKind,
+    timer_type: TimerType,
     weight: f64,
 }
 
@@ -171,7 +215,12 @@ fn runs<'a>(
                 None if head.is_empty() => return Err(RejectReason::MissingType),
                 None => return Err(RejectReason::UnknownType),
             };
-            runs.push(Run { values, kind, weight: 1.0 });
+            let timer_type = match (kind, head) {
+                (MetricKind::Timer, "h") => TimerType::Histogram,
+                (MetricKind::Timer, "d") => TimerType::Distribution,
+                _ => TimerType::Timing,
+            };
+            runs.push(Run { values, kind, timer_type, weight: 1.0 });
             untyped = behind;
         } else if let Some(rate) = head.strip_prefix('@') {
             let rate = number(rate).filter(|rate| *rate > 0.0 && *rate <= 1.0);
@@ -185,7 +234,7 @@ fn runs<'a>(
             }
             untyped = behind;
         } else if let Some(text) = section.strip_prefix('#') {
-            read_tags(text, ':', tags)?;
+            read_tags(&TagText { text, between: ',', after_key: ':' }, tags)?;
         } else if section.starts_with(':') && section != ":" {
             untyped = behind;
         } else {

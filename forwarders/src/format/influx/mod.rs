@@ -1,20 +1,23 @@
 //! InfluxDB line protocol: `measurement,tag=value field=1.5 timestamp`.
 //!
-//! All fields are floats: a field that is an integer one day and a float the next is a type
-//! conflict, the commonest way to lose points in InfluxDB.
+//! With tallyd's own names, all fields are floats: a field that is an integer one day and a float the
+//! next is a type conflict, the commonest way to lose points in InfluxDB.
 
 #[cfg_attr(
     not(any(feature = "influxdb", feature = "kafka")),
     allow(dead_code, reason = "only these destinations encode line by line")
 )]
 mod lines;
+mod naming;
 mod safe;
+mod telegraf;
 #[cfg(test)]
 mod tests;
 
 #[cfg(any(feature = "influxdb", feature = "kafka"))]
 pub(crate) use lines::encode;
 pub(crate) use lines::{may_merge, write_all};
+pub use naming::{LineNaming, LineNamingStyle, MetricSeparator, TelegrafConfig};
 
 use model::{Point, Series, Snapshot, Value};
 
@@ -23,26 +26,40 @@ use safe::SafeSeries;
 
 /// Appends a point without the newline. The timestamp is in nanoseconds, the unit that readers
 /// assume by default.
-pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point) {
-    write_key(out, &point.series);
-    write_values(out, snapshot, &point.value, nanoseconds(snapshot));
+pub fn write_point(out: &mut Vec<u8>, snapshot: &Snapshot, point: &Point, naming: &LineNaming) {
+    write_key(out, &point.series, naming);
+    write_values(out, snapshot, &point.value, nanoseconds(snapshot), naming);
 }
 
 /// Appends a point without the newline, with a timestamp in the unit that the reader expects.
-/// Appends nothing and returns `false` if other points may share the line.
+/// Appends nothing and returns `false` if another point of the window shares its line.
 #[cfg(feature = "influxdb")]
 pub(crate) fn write_unshared_point(
     out: &mut Vec<u8>,
     snapshot: &Snapshot,
     point: &Point,
     timestamp: u64,
+    naming: &LineNaming,
 ) -> bool {
-    if safe::may_change(&point.series) {
+    let start = out.len();
+    write_key(out, &point.series, naming);
+    if may_merge(snapshot, naming) && is_shared(&out[start..], snapshot, point, naming) {
+        out.truncate(start);
         return false;
     }
-    write_plain_key(out, &point.series);
-    write_values(out, snapshot, &point.value, timestamp);
+    write_values(out, snapshot, &point.value, timestamp, naming);
     true
+}
+
+/// Whether another point of the window has this key, too.
+#[cfg(feature = "influxdb")]
+fn is_shared(key: &[u8], snapshot: &Snapshot, point: &Point, naming: &LineNaming) -> bool {
+    let mut other_key = Vec::new();
+    snapshot.points.iter().filter(|other| other.series != point.series).any(|other| {
+        other_key.clear();
+        write_key(&mut other_key, &other.series, naming);
+        other_key == key
+    })
 }
 
 /// The end of a window in nanoseconds.
@@ -51,11 +68,14 @@ fn nanoseconds(snapshot: &Snapshot) -> u64 {
 }
 
 /// Appends the key of a series: measurement and tags.
-fn write_key(out: &mut Vec<u8>, series: &Series) {
-    if !safe::may_change(series) {
-        return write_plain_key(out, series);
+fn write_key(out: &mut Vec<u8>, series: &Series, naming: &LineNaming) {
+    if !safe::is_needed(series, naming) {
+        return match naming {
+            LineNaming::Tallyd => write_plain_key(out, series),
+            LineNaming::Telegraf(config) => telegraf::write_plain_key(out, series, config),
+        };
     }
-    let safe = SafeSeries::of(series);
+    let safe = SafeSeries::of(series, naming);
     write_escaped(out, safe.name.as_bytes(), b", ");
     for tag in &safe.tags {
         write_tag(out, &tag.key, &tag.value);
@@ -75,17 +95,33 @@ fn write_plain_key(out: &mut Vec<u8>, series: &Series) {
 
 /// Appends the rest of a point after its key: fields and `timestamp`, in the unit that the reader
 /// expects.
-fn write_values(out: &mut Vec<u8>, snapshot: &Snapshot, value: &Value, timestamp: u64) {
-    let mut separator = b' ';
+fn write_values(
+    out: &mut Vec<u8>,
+    snapshot: &Snapshot,
+    value: &Value,
+    timestamp: u64,
+    naming: &LineNaming,
+) {
+    out.push(b' ');
+    match naming {
+        LineNaming::Tallyd => write_fields(out, snapshot, value),
+        LineNaming::Telegraf(config) => telegraf::write_fields(out, snapshot, value, config),
+    }
+    out.push(b' ');
+    out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
+}
+
+/// Appends the fields of a value, separated by commas.
+fn write_fields(out: &mut Vec<u8>, snapshot: &Snapshot, value: &Value) {
+    let mut is_first = true;
     value.for_each_field(snapshot, |field, value| {
-        out.push(separator);
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
         out.extend_from_slice(field.as_bytes());
         out.push(b'=');
         number::write(out, value);
-        separator = b',';
     });
-    out.push(b' ');
-    out.extend_from_slice(itoa::Buffer::new().format(timestamp).as_bytes());
 }
 
 /// Appends `,key=value`.

@@ -7,6 +7,8 @@
 
 use model::Series;
 
+use super::naming::LineNaming;
+use super::telegraf;
 use crate::format::tag_keys::{SafeTag, tell_apart};
 
 /// A name and tags that need only escapes, the tags sorted by key.
@@ -21,13 +23,40 @@ pub(super) fn may_change(series: &Series) -> bool {
     !series.is_ordinary()
 }
 
+/// Returns whether the key of a series must be written by way of [`SafeSeries`].
+pub(super) fn is_needed(series: &Series, naming: &LineNaming) -> bool {
+    match naming {
+        LineNaming::Tallyd => may_change(series),
+        // The name and the tag of the type change most lines, so that only plain series have a faster way.
+        LineNaming::Telegraf(_) => {
+            !series.is_plain() || series.tag(telegraf::METRIC_TYPE).is_some()
+        }
+    }
+}
+
 impl SafeSeries {
-    pub(super) fn of(series: &Series) -> Self {
+    pub(super) fn of(series: &Series, naming: &LineNaming) -> Self {
         let mut tags: Vec<_> =
             series.tags().filter_map(|(key, value)| safe_tag(key, value)).collect();
+        let name = match naming {
+            LineNaming::Tallyd => safe_name(series.name()),
+            LineNaming::Telegraf(config) => {
+                add_type(&mut tags, series);
+                safe_name(&telegraf::measurement(series.name(), config))
+            }
+        };
         tell_apart(&mut tags);
-        Self { name: safe_name(series.name()), tags }
+        Self { name, tags }
     }
+}
+
+/// Adds the tag of the type. A client's own tag of this key gets another key: `metric_type_2`.
+fn add_type(tags: &mut Vec<SafeTag>, series: &Series) {
+    let (key, value) = (telegraf::METRIC_TYPE, telegraf::metric_type(series));
+    for tag in tags.iter_mut().filter(|tag| tag.key == key.as_bytes()) {
+        tag.is_changed = true;
+    }
+    tags.insert(0, SafeTag { key: key.into(), value: value.into(), is_changed: false });
 }
 
 fn safe_name(name: &str) -> String {

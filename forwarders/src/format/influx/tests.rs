@@ -4,6 +4,7 @@
 #[cfg(feature = "influxdb")]
 mod merging;
 mod readers;
+mod telegraf;
 
 use proptest::prelude::*;
 
@@ -16,7 +17,7 @@ fn line(name: &str, tags: &[(&str, &str)]) -> String {
     let value = Value::Counter(Sum::of(1.0));
     let snapshot = snapshot_of(vec![point(MetricKind::Counter, name, tags, value)]);
     let mut out = Vec::new();
-    write_point(&mut out, &snapshot, &snapshot.points[0]);
+    write_point(&mut out, &snapshot, &snapshot.points[0], &LineNaming::Tallyd);
     String::from_utf8(out).unwrap()
 }
 
@@ -51,7 +52,7 @@ fn a_line_without_a_declared_unit_has_nanoseconds() {
     let value = Value::Counter(Sum::of(1.0));
     let snapshot = snapshot_of(vec![point(MetricKind::Counter, "c", &[], value)]);
     let mut out = Vec::new();
-    write_point(&mut out, &snapshot, &snapshot.points[0]);
+    write_point(&mut out, &snapshot, &snapshot.points[0], &LineNaming::Tallyd);
     assert_eq!(out, b"c count=1,rate=0.1 1490114074000000000");
 }
 
@@ -113,7 +114,7 @@ proptest! {
         let gauge = Value::Gauge { value, arrival_ns: 0 };
         let snapshot = snapshot_of(vec![point(MetricKind::Gauge, &name, &pairs, gauge)]);
         let mut out = Vec::new();
-        write_point(&mut out, &snapshot, &snapshot.points[0]);
+        write_point(&mut out, &snapshot, &snapshot.points[0], &LineNaming::Tallyd);
         prop_assert_eq!(parse(std::str::from_utf8(&out).unwrap()), Parsed {
             measurement: name,
             tags: tags.into_iter().collect(),

@@ -153,8 +153,14 @@ pub(super) fn tls(
     Ok(is_used)
 }
 
-/// The format of a serializer, in a destination with `format`. Names the options of serializers.
-pub(super) fn format(output: &mut Section, plan: &mut Plan) -> Result<&'static str, ConvertError> {
+/// Sets the format of a serializer, in a destination with `format`, and the names of line protocol. Names
+/// the options of serializers.
+pub(super) fn format(
+    output: &mut Section,
+    block: &mut Block,
+    input: &StatsdInput,
+    plan: &mut Plan,
+) -> Result<(), ConvertError> {
     let name = output.name_of("data_format");
     let format = match output.text("data_format")?.as_deref() {
         None | Some("influx") => "influx",
@@ -176,7 +182,7 @@ pub(super) fn format(output: &mut Section, plan: &mut Plan) -> Result<&'static s
         &[
             ("influx_max_line_bytes", words),
             ("influx_sort_fields", words),
-            ("influx_uint_support", "all fields are floats"),
+            ("influx_uint_support", "counts are signed integers"),
             ("influx_omit_timestamp", "each line has the time of its window's end"),
             ("json_timestamp_units", words),
             ("json_timestamp_format", words),
@@ -186,5 +192,9 @@ pub(super) fn format(output: &mut Section, plan: &mut Plan) -> Result<&'static s
         ],
         &mut plan.notes,
     );
-    Ok(format)
+    block.set("format", Value::word(format));
+    if format == "influx" {
+        block.append(&input.naming);
+    }
+    Ok(())
 }

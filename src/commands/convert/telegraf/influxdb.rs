@@ -13,7 +13,7 @@ const WITHOUT_EQUIVALENT: [(&str, &str); 20] = [
     ("http_proxy", "tallyd connects directly, never through a proxy"),
     ("http_headers", "requests have no headers of your own; a proxy can add them"),
     ("local_address", "the system chooses the address"),
-    ("influx_uint_support", "all fields are floats"),
+    ("influx_uint_support", "counts are signed integers"),
     ("influx_omit_timestamp", "each line has the time of its window's end"),
     ("udp_payload", "InfluxDB is reached over HTTP"),
     ("write_consistency", "the server's default applies"),
@@ -164,11 +164,7 @@ fn finish(
     }
     common::tls(&mut output, &mut block, plan)?;
     output.without_equivalent(&WITHOUT_EQUIVALENT, &mut plan.notes);
-    plan.notes.differs(
-        "names in InfluxDB",
-        "a counter has the fields count and rate instead of value, a timer min, max and p90 instead of lower, upper \
-         and 90_percentile, all are floats, and there is no tag metric_type: see docs/migrating-from-telegraf.md",
-    );
+    block.append(&input.naming);
     common::finish("influxdb", output, block, input, plan)
 }
 

@@ -1,11 +1,13 @@
 //! `[[inputs.statsd]]`: listeners, percentiles, rules, and the series without samples.
 
 use super::super::document::{Block, Value};
+use super::super::notes::Notes;
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
 use super::super::span::{go_duration, span};
 use super::references::expanded;
 use super::{set_interval, templates};
+use forwarders::format::influx::MetricSeparator;
 
 /// What the inputs say about the outputs.
 pub(super) struct StatsdInput {
@@ -13,10 +15,12 @@ pub(super) struct StatsdInput {
     pub(super) name_prefix: String,
     /// `idle` and `idle_for` of forwarders that have them.
     pub(super) idle: Block,
+    /// `naming`, and `telegraf` if an option is not the default, of forwarders with line protocol.
+    pub(super) naming: Block,
 }
 
 /// Options that are without effect in tallyd, because it always behaves so, or needs no such option.
-const WITHOUT_EQUIVALENT: [(&str, &str); 30] = [
+const WITHOUT_EQUIVALENT: [(&str, &str); 27] = [
     (
         "allowed_pending_messages",
         "there is no queue after the socket; `receive_buffer` absorbs bursts, and lost datagrams are counted as `kernel_drops`",
@@ -30,11 +34,11 @@ const WITHOUT_EQUIVALENT: [(&str, &str); 30] = [
         "names keep their dots and dashes; each output replaces what it cannot represent",
     ),
     ("sanitize_name_method", "each output replaces characters that it cannot represent"),
-    ("datadog_distributions", "`d` is a timer"),
+    (
+        "datadog_distributions",
+        "`d` is a timer with the tag `metric_type=distribution`; Telegraf writes each value, or none without the option",
+    ),
     ("datadog_keep_container_tag", "the container's id is skipped"),
-    ("float_counters", "all fields are floats"),
-    ("float_timings", "all fields are floats"),
-    ("float_sets", "all fields are floats"),
     ("enable_aggregation_temporality", "`forwarders.otlp` has `temporality`"),
     ("first_counter_metric_gather_fill_with_zero", "the Prometheus page keeps totals"),
     ("name_suffix", "a rule with `name` can add a suffix"),
@@ -66,12 +70,19 @@ const EXACT_SAMPLES_MIN: f64 = 1000.0;
 impl StatsdInput {
     /// Takes all statsd inputs. tallyd has one set of windows, so that options of aggregation are those of
     /// the first input.
-    pub(super) fn take(inputs: Vec<Section>, plan: &mut Plan) -> Result<Self, ConvertError> {
-        let mut taken = Self { name_prefix: String::new(), idle: Block::default() };
+    /// `has_other_names` says whether an output has names other than Telegraf's.
+    pub(super) fn take(
+        inputs: Vec<Section>,
+        has_other_names: bool,
+        plan: &mut Plan,
+    ) -> Result<Self, ConvertError> {
+        let mut naming = Block::default();
+        naming.set("naming", Value::word("telegraf"));
+        let mut taken = Self { name_prefix: String::new(), idle: Block::default(), naming };
         for (number, mut input) in (0..).zip(inputs) {
             listener(&mut input, plan)?;
             if number == 0 {
-                taken.aggregation(&mut input, plan)?;
+                taken.aggregation(&mut input, has_other_names, plan)?;
             } else {
                 let words = "the inputs share aggregation, names and tags, for which the first one's options apply";
                 for key in AGGREGATION {
@@ -86,24 +97,30 @@ impl StatsdInput {
         Ok(taken)
     }
 
-    fn aggregation(&mut self, input: &mut Section, plan: &mut Plan) -> Result<(), ConvertError> {
+    fn aggregation(
+        &mut self,
+        input: &mut Section,
+        has_other_names: bool,
+        plan: &mut Plan,
+    ) -> Result<(), ConvertError> {
         if let Some(interval) = input.text("interval")? {
             set_interval(&input.name_of("interval"), &interval, plan)?;
         }
         self.name_prefix =
             input.text("name_prefix")?.map(|text| expanded(&text)).unwrap_or_default();
-        percentiles(input, plan)?;
+        percentiles(input, has_other_names, plan)?;
         self.idle(input, plan)?;
         let joiner = input.text("metric_separator")?.unwrap_or_else(|| "_".to_owned());
         let setting = input.name_of("templates");
         let templates = input.texts("templates")?.unwrap_or_default();
         plan.rules.extend(templates::rules(&templates, &joiner, &setting, &mut plan.notes));
-        if joiner != "." {
+        self.naming(&joiner, input, &mut plan.notes)?;
+        if joiner != "." && has_other_names {
             plan.notes.differs(
                 input.name_of("metric_separator"),
                 format!(
                     "Telegraf writes `users{joiner}current` for users.current; tallyd keeps the dot, except in names \
-                     that a rule makes. Graphite and Prometheus: see their forwarders' pages"
+                     that a rule makes, and in line protocol. Graphite and Prometheus: see their forwarders' pages"
                 ),
             );
         }
@@ -120,6 +137,32 @@ impl StatsdInput {
                 input.name_of("datadog_extensions"),
                 "is off in Telegraf, which then rejects or ignores DogStatsD's tags; tallyd reads them",
             );
+        }
+        Ok(())
+    }
+
+    /// The options that affect names and types in line protocol.
+    fn naming(
+        &mut self,
+        joiner: &str,
+        input: &mut Section,
+        notes: &mut Notes,
+    ) -> Result<(), ConvertError> {
+        let mut options = Block::default();
+        match MetricSeparator::parse(joiner) {
+            Ok(separator) if separator == MetricSeparator::default() => {}
+            Ok(_) => {
+                options.set("metric_separator", Value::text(joiner));
+            }
+            Err(reason) => notes.lost(input.name_of("metric_separator"), reason),
+        }
+        for key in ["float_counters", "float_timings", "float_sets"] {
+            if input.flag(key)? == Some(true) {
+                options.set(key, Value::word(true));
+            }
+        }
+        if !options.is_empty() {
+            self.naming.set("telegraf", options);
         }
         Ok(())
     }
@@ -171,7 +214,7 @@ impl StatsdInput {
 }
 
 /// Options that all inputs share in tallyd.
-const AGGREGATION: [&str; 14] = [
+const AGGREGATION: [&str; 17] = [
     "interval",
     "name_prefix",
     "percentiles",
@@ -182,6 +225,9 @@ const AGGREGATION: [&str; 14] = [
     "delete_timings",
     "max_ttl",
     "metric_separator",
+    "float_counters",
+    "float_timings",
+    "float_sets",
     "templates",
     "tags",
     "datadog_extensions",
@@ -248,14 +294,20 @@ fn listener(input: &mut Section, plan: &mut Plan) -> Result<(), ConvertError> {
     Ok(())
 }
 
-fn percentiles(input: &mut Section, plan: &mut Plan) -> Result<(), ConvertError> {
+fn percentiles(
+    input: &mut Section,
+    has_other_names: bool,
+    plan: &mut Plan,
+) -> Result<(), ConvertError> {
     let name = input.name_of("percentiles");
     let given = input.texts("percentiles")?.unwrap_or_default();
     let mut percentiles: Vec<f64> = Vec::new();
     for text in given {
         match text.parse::<f64>() {
             Ok(percent) if percent > 0.0 && percent <= 100.0 => percentiles.push(percent),
-            Ok(0.0) => plan.notes.lost(&name, "0 is the minimum, which every timer has as `min`"),
+            Ok(0.0) => plan
+                .notes
+                .lost(&name, "0 is the minimum, which every timer has as `lower` or `min`"),
             _ => {
                 return Err(ConvertError(format!(
                     "`{name}` must be a list of percentages, not `{text}`"
@@ -263,18 +315,20 @@ fn percentiles(input: &mut Section, plan: &mut Plan) -> Result<(), ConvertError>
             }
         }
     }
-    if !percentiles.contains(&50.0) {
+    if has_other_names && !percentiles.contains(&50.0) {
         percentiles.push(50.0);
         plan.notes.differs(&name, "50 was added: it is Telegraf's `median`");
     }
     percentiles.sort_by(f64::total_cmp);
     percentiles.dedup();
     plan.aggregation.set("percentiles", Value::words(percentiles));
-    plan.notes.differs(
-        name,
-        "tallyd takes the smallest value with at least p % of the values at or below it, Telegraf the next one: of \
-         1 to 10 the 90th is 9 and 10",
-    );
+    if has_other_names {
+        plan.notes.differs(
+            name,
+            "except in line protocol, tallyd takes the smallest value with at least p % of the values at or below it, \
+             Telegraf the next one: of 1 to 10 the 90th is 9 and 10",
+        );
+    }
     let limit = input.number("percentile_limit")?.filter(|limit| *limit != EXACT_SAMPLES_MIN);
     if let Some(limit) = limit {
         if limit > EXACT_SAMPLES_MIN {

@@ -62,7 +62,7 @@ pub(super) fn forwarder(
     block.set("kafka_broker", Value::Text(expanded(&brokers.join(","))));
     let topic = output.text("topic")?.unwrap_or_else(|| "telegraf".to_owned());
     block.set("kafka_topic", Value::Text(expanded(&topic)));
-    block.set("format", Value::word(common::format(&mut output, plan)?));
+    common::format(&mut output, &mut block, input, plan)?;
     key(&mut output, &mut block, plan)?;
     let mut properties = Block::default();
     producer(&mut output, &mut properties, plan)?;

@@ -60,6 +60,8 @@ const AGENT_WITHOUT_EQUIVALENT: [(&str, &str); 24] = [
     ("ignore_unknown_fields", "an unknown key is always an error"),
 ];
 const LOG: &str = "tallyd logs to standard error, which the service manager collects";
+/// Outputs whose forwarders write no line protocol, and so do not have Telegraf's names.
+const OTHER_NAMES: [&str; 3] = ["graphite", "prometheus_client", "opentelemetry"];
 /// The default of `[agent] interval`.
 const INTERVAL: &str = "10s";
 
@@ -80,7 +82,10 @@ pub(super) fn convert(sources: &[SourceText], keeps_secrets: bool) -> Result<Pla
         return Err(ConvertError(words.to_owned()));
     }
     agent(&mut root, &mut plan)?;
-    let input = StatsdInput::take(statsd, &mut plan)?;
+    let outputs = root.section("outputs")?;
+    let kinds = outputs.as_ref().map(Section::keys).unwrap_or_default();
+    let has_other_names = kinds.iter().any(|kind| OTHER_NAMES.contains(&kind.as_str()));
+    let input = StatsdInput::take(statsd, has_other_names, &mut plan)?;
     if !plan.agent.is_empty() {
         plan.agent.set_with(
             "In Telegraf the tag of a message wins.",
@@ -88,7 +93,7 @@ pub(super) fn convert(sources: &[SourceText], keeps_secrets: bool) -> Result<Pla
             Value::word("message"),
         );
     }
-    outputs::forwarders(root.section("outputs")?, &input, &mut plan)?;
+    outputs::forwarders(outputs, &input, &mut plan)?;
     let mut sections = vec![("inputs", inputs)];
     for kind in ["processors", "aggregators", "secretstores"] {
         sections.push((kind, root.section(kind)?));

@@ -107,7 +107,8 @@ fn prometheus(
 /// A file each; `stdout` is the console.
 fn file(mut output: Section, input: &StatsdInput, plan: &mut Plan) -> Result<(), ConvertError> {
     let files = output.texts("files")?.unwrap_or_else(|| vec!["stdout".to_owned()]);
-    let format = common::format(&mut output, plan)?;
+    let mut format = Block::default();
+    common::format(&mut output, &mut format, input, plan)?;
     let rotation = "tallyd writes to a new file after the old one was moved and it got a SIGHUP, as logrotate does";
     output.without_equivalent(
         &[
@@ -129,7 +130,7 @@ fn file(mut output: Section, input: &StatsdInput, plan: &mut Plan) -> Result<(),
         if kind == "file" {
             block.set("path", Value::Text(expanded(&file)));
         }
-        block.set("format", Value::word(format));
+        block.append(&format);
         block.append(&options);
         block.append(&input.idle);
         plan.forwarders.push((kind, block));

@@ -132,8 +132,9 @@ fn of_template(
         notes.differs(&setting, words);
     }
     if greedy.is_some() && joiner != "." {
-        let words =
-            format!("the parts of `*` keep their dots; Telegraf joins them with `{joiner}`");
+        let words = format!(
+            "the parts of `*` keep their dots, except in line protocol; Telegraf joins them with `{joiner}`"
+        );
         notes.differs(&setting, words);
     }
     let filter = filter_parts(template);

@@ -19,6 +19,7 @@ use crate::listener::recorder::{ListenerUpdate, Recorder, RecorderContext};
 use crate::listener::signature::SignatureContext;
 use crate::listener::stats::ListenerStats;
 use crate::protocol::MessageLimits;
+use crate::protocol::SignedGauges;
 use crate::sync::{bounded, unbounded};
 
 const TEN: Duration = Duration::from_secs(10);
@@ -367,7 +368,15 @@ impl Daemon {
         let allow = AllowList::default();
         let udp = UdpConfig { allow, ..UdpConfig::new(address) };
         let endpoint = ListenerEndpoint::Udp(udp);
-        listener.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
+        listener
+            .updates
+            .send(ListenerUpdate {
+                context,
+                endpoint,
+                gauges: SignedGauges::default(),
+                receive_buffer: None,
+            })
+            .unwrap();
         let settings = Reconfiguration {
             emit,
             idle: IdleLimits::default(),

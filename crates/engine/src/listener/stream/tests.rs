@@ -23,8 +23,9 @@ use crate::listener::recorder::RecorderContext;
 use crate::listener::rejected::{RejectedLog, RejectedMessage};
 use crate::listener::signature::SignatureContext;
 use crate::listener::stats::ConnectionCounts;
+use crate::listener::stream_config::Framing;
 use crate::listener::{tcp, unix};
-use crate::protocol::MessageLimits;
+use crate::protocol::{MessageLimits, SignedGauges};
 
 /// Time by which anything that is waited for has happened, unless it never will.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -181,6 +182,60 @@ fn a_line_is_recorded_once_it_has_ended() {
     assert_eq!(server.stats.counts().bytes, 20);
     assert_eq!(server.stats.counts().datagrams, 0);
     assert_eq!(server.finish(), ["m = 1", "n = 2", "o = 4"]);
+}
+
+fn packet(content: &str) -> Vec<u8> {
+    [&(content.len() as u32).to_le_bytes(), content.as_bytes()].concat()
+}
+
+fn packet_server() -> TestServer {
+    server_with(StreamConfig { framing: Framing::LengthPrefixed, ..stream_config(10, 64) })
+}
+
+#[test]
+fn a_packet_is_recorded_once_it_has_ended() {
+    let mut server = packet_server();
+    let mut client = server.connect();
+    let bytes = [packet("m:1|c\nn:2|c\n"), packet(""), packet("o:3|c|#k:v")].concat();
+    for byte in &bytes {
+        server.send(&mut client, &[*byte]);
+    }
+    assert_eq!(server.received(), (3, vec![]));
+    server.send(&mut client, &bytes);
+    assert_eq!(server.received(), (6, vec![]));
+    drop(client);
+    server.serve();
+    assert_eq!(server.closed(), [("by_peer", 1)]);
+    assert_eq!(server.finish(), ["m = 2", "n = 4", "o = 6"]);
+}
+
+#[test]
+fn a_packet_that_is_too_long_is_one_rejection_and_ends_its_connection() {
+    let mut server = packet_server();
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let bytes = [packet("m:1|c"), packet(&"x".repeat(65)), packet("n:1|c")].concat();
+    server.send(&mut client, &bytes);
+    assert_eq!(server.received(), (1, vec![("too_long", 1)]));
+    assert_eq!(server.closed(), [("bad_packet", 1)]);
+    assert!(is_closed(&mut client) && !is_closed(&mut other));
+    // Lines without a length are an example.
+    server.send(&mut other, b"m:1|c\nm:1|c\n");
+    assert_eq!(server.received(), (1, vec![("too_long", 2)]));
+    assert_eq!(server.closed(), [("bad_packet", 2)]);
+    let rejected = server.bench.rejected();
+    assert!(rejected[0].expected.contains("length of a packet"), "{:?}", rejected[0]);
+}
+
+#[test]
+fn a_packet_without_its_end_is_rejected() {
+    let mut server = packet_server();
+    for length in [1, 4, 8] {
+        let mut client = server.connect();
+        server.send(&mut client, &packet("m:1|c")[..length]);
+        drop(client);
+        server.serve();
+    }
+    assert_eq!(server.received(), (0, vec![("unfinished", 3)]));
 }
 
 #[test]
@@ -490,7 +545,16 @@ fn a_reload_changes_the_limits_and_keeps_open_connections() {
         stream: stream_config(1, 8),
     });
     let context = server.bench.context.clone();
-    server.bench.updates.send(ListenerUpdate { context, endpoint, receive_buffer: None }).unwrap();
+    server
+        .bench
+        .updates
+        .send(ListenerUpdate {
+            context,
+            endpoint,
+            gauges: SignedGauges::default(),
+            receive_buffer: None,
+        })
+        .unwrap();
     server.bench.tallies.call();
     server.server.recorder.hand_over_at_edge();
     let update = server.server.recorder.take_update().expect("an update");

@@ -159,8 +159,11 @@ impl Server {
         }
         let is_complete = !tls.is_handshaking();
         if turn.length > 0 {
-            let bytes = &self.buffer[..turn.length];
-            record(&mut self.recorder, &self.stats, self.config.max_line, connection, bytes);
+            let (max_line, bytes) = (self.config.max_line, &self.buffer[..turn.length]);
+            if !record(&mut self.recorder, &self.stats, max_line, connection, bytes) {
+                self.close(number, CloseReason::BadPacket);
+                return false;
+            }
         }
         if is_complete && self.end_handshake(number) {
             self.stats.tls_stats().complete();

@@ -195,7 +195,7 @@ fn now() -> String {
 mod tests {
     use super::*;
     use crate::aggregator::identity::AgentConfig;
-    use crate::protocol::RejectReason;
+    use crate::protocol::{LineFacts, RejectReason};
 
     fn data(event: &Bytes) -> Value {
         let text = std::str::from_utf8(event).unwrap();
@@ -210,7 +210,8 @@ mod tests {
         let identifier =
             Identifier::new(&AgentConfig { tags: agent.into(), ..AgentConfig::default() });
         let tags: Tags<'_> = tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        let decoded = Sample { name: name.into(), value, weight: 10.0, tags };
+        let decoded =
+            Sample { name: name.into(), value, weight: 10.0, tags, facts: LineFacts::default() };
         let mut all = decoded.tags.clone();
         identifier.add_agent_tags(&mut all);
         data(&sample(&decoded, None, &all, &identifier, "json/udp", &"127.0.0.1:1"))

@@ -12,7 +12,9 @@ use super::taps::{TapClient, TapCounts, Taps};
 use crate::aggregator::identity::Identifier;
 use crate::listener::stats::ListenerCounts;
 use crate::listener::{Origin, Protocol};
-use crate::protocol::{MessageLimits, RejectReason, Rejection, Sample, TagText, Tags, lines};
+use crate::protocol::{
+    MessageLimits, RejectReason, Rejection, Sample, SignedGauges, TagText, Tags, lines,
+};
 use crate::rules::{RuleVerdict, Rules};
 use std::borrow::Cow;
 
@@ -50,6 +52,8 @@ struct ClientState {
 pub struct DecodeContext<'a> {
     /// The protocol of the clients.
     pub protocol: Protocol,
+    /// The meaning of a sign before the value of a gauge.
+    pub gauges: SignedGauges,
     /// Merges the agent's tags.
     pub identifier: &'a Identifier,
     /// The limits on a message.
@@ -192,7 +196,8 @@ impl ListenerTap {
     ) {
         decoding.protocol.decode(message, decoding.limits, &mut |message| {
             // Rejections are shown where they are counted, except those by rules.
-            if let Ok(sample) = message {
+            if let Ok(mut sample) = message {
+                sample.value = decoding.gauges.apply(sample.value);
                 self.show_ruled(decoding, &sample, line, source);
             }
         });
@@ -218,7 +223,7 @@ impl ListenerTap {
                 let name = change.name.as_deref().unwrap_or(&sample.name);
                 let value = sample.value.scaled(change.scale);
                 let (name, weight) = (Cow::Borrowed(name), sample.weight);
-                let changed = Sample { name, value, weight, tags };
+                let changed = Sample { name, value, weight, tags, facts: sample.facts };
                 let trace = RuleTrace { sent_name: &sample.name, applied: &outcome.applied };
                 let trace = (!trace.applied.is_empty()).then_some(trace);
                 self.show_to_matching(identifier, &changed, trace, source);

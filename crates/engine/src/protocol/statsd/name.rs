@@ -1,19 +1,19 @@
-//! The part of a line before its values: the name, and tags of Telegraf and SignalFx.
+//! The part of a line before its values: the name, and tags of Telegraf, SignalFx, Graphite and Librato.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::super::scan::find;
+use super::super::scan::{find, find_in_either};
 use super::super::{RejectReason, Rejection};
 use super::tags::TagReader;
 use super::text::LineText;
 
-/// Returns the name of a line and the place of the colon after it. `None` if the name has tags or a
-/// bracket, which few names have.
+/// Returns the name of a line and the place of the colon after it. `None` if the name has tags, or a
+/// character that may begin some, which few names have.
 #[inline]
 pub(super) fn plain_name(line: LineText<'_>) -> Option<(Cow<'_, str>, usize)> {
-    let colon = find(line.bytes(), 0, [b':', b',', b'[', b']', b'|']);
+    let colon = find_in_either(line.bytes(), 0, [b':', b',', b'[', b']', b'|'], [b';', b'#']);
     let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
     is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
 }
@@ -37,24 +37,46 @@ pub(super) fn read_name_with_tags<'a>(
         let bar = find(bytes, 0, [b'|']);
         return Err(line.reject(bar, RejectReason::BadLine, "`:` and a value"));
     }
-    let name_end = find(bytes, start, [b',', b':']);
+    let name_end = find_name_end(bytes, start);
     let rest = line.part(start..name_end);
     let mut name = Cow::Borrowed(rest);
     match brackets {
         None if bracket < colon => reject_half_of_brackets(line, bracket, name_end, colon)?,
         None => {}
         Some(Brackets { open, .. }) => {
-            tags.read::<b'=', b']'>(line, open + 1)?;
+            tags.read::<b'=', b',', b']'>(line, open + 1)?;
             name = joined(line.part(0..open), rest);
         }
     }
-    if name_end < colon {
-        tags.read::<b'=', b':'>(line, name_end + 1)?;
+    match bytes[name_end] {
+        b':' => {}
+        b';' => {
+            tags.read::<b'=', b';', b':'>(line, name_end + 1)?;
+        }
+        _ => {
+            tags.read::<b'=', b',', b':'>(line, name_end + 1)?;
+        }
     }
     if name.is_empty() {
         return Err(line.reject(0, RejectReason::BadName, "a name"));
     }
     Ok((name, colon))
+}
+
+/// Returns the end of a name from `start`: its colon, or the character that begins tags; the end of the
+/// line if there is neither. A comma always begins tags. A `;` or a `#` does only before a key and `=`,
+/// because names may contain both.
+fn find_name_end(line: &[u8], mut start: usize) -> usize {
+    loop {
+        let end = find(line, start, [b':', b',', b';', b'#']);
+        let Some(b';' | b'#') = line.get(end) else { return end };
+        let key_end = find(line, end + 1, [b'=', b':', b',', b';', b'#', b'[', b']']);
+        if line.get(key_end) == Some(&b'=') {
+            return end;
+        }
+        // No byte is searched twice, however many of these characters a name has.
+        start = key_end;
+    }
 }
 
 fn joined<'a>(start: &'a str, end: &'a str) -> Cow<'a, str> {
@@ -75,7 +97,15 @@ impl Brackets {
     /// Finds brackets in the name. Their content may contain colons.
     fn find(line: &[u8]) -> Option<Self> {
         let is_at = |place: usize, byte: u8| line.get(place) == Some(&byte);
-        let open = find(line, 0, [b'[', b',', b':', b'|']);
+        let mut open = find_in_either(line, 0, [b'[', b',', b':', b'|'], [b';', b'#']);
+        if let Some(b';' | b'#') = line.get(open) {
+            let name_end = find_name_end(line, open);
+            open = find(line, open, [b'[', b',', b':', b'|']);
+            // After the beginning of other tags, a bracket belongs to these.
+            if name_end < open {
+                return None;
+            }
+        }
         if !is_at(open, b'[') {
             return None;
         }

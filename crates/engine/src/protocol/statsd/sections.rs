@@ -8,24 +8,36 @@ use super::tags::TagReader;
 use super::text::{LineText, TextPart};
 use super::values::{StatsdKind, ValueRun};
 
-/// The runs of values of a line. Most lines have one.
-pub(super) type Runs<'a> = SmallVec<[ValueRun<'a>; 1]>;
+/// The sections of a line, except its tags.
+#[derive(Default)]
+pub(super) struct Sections<'a> {
+    /// The runs of values. Most lines have one.
+    pub(super) runs: SmallVec<[ValueRun<'a>; 1]>,
+    /// Whether there is a timestamp.
+    pub(super) is_timestamped: bool,
+}
+
+impl<'a> From<ValueRun<'a>> for Sections<'a> {
+    fn from(run: ValueRun<'a>) -> Self {
+        Self { runs: SmallVec::from([run]), is_timestamped: false }
+    }
+}
 
 /// The sections after the type.
 const KNOWN_SECTIONS: &str = "`@RATE`, `#TAGS`, `:VALUES` or an extension such as `c:ID`";
 
-/// Reads the sections after the first values and adds the runs of values to `runs`. `bar` is the
-/// place of the bar after the first values. The values are decoded later.
+/// Reads the sections after the first values and adds them to `sections`. `bar` is the place of the bar
+/// after the first values. The values are decoded later.
 #[inline]
 pub(super) fn read_sections<'a>(
     line: LineText<'a>,
     values: TextPart<'a>,
     bar: usize,
     tags: &mut TagReader<'a, '_>,
-    runs: &mut Runs<'a>,
+    sections: &mut Sections<'a>,
 ) -> Result<(), Rejection> {
-    let bar = read_types(line, values, bar, runs)?;
-    read_more_sections(line, bar, tags, runs)
+    let bar = read_types(line, values, bar, sections)?;
+    read_more_sections(line, bar, tags, sections)
 }
 
 /// Reads the sections from the bar before them.
@@ -34,19 +46,19 @@ pub(super) fn read_more_sections<'a>(
     line: LineText<'a>,
     mut bar: usize,
     tags: &mut TagReader<'a, '_>,
-    runs: &mut Runs<'a>,
+    sections: &mut Sections<'a>,
 ) -> Result<(), Rejection> {
     let bytes = line.bytes();
     while bar < bytes.len() {
         let start = bar + 1;
         if bytes.get(start) == Some(&b'#') {
             // The end of the section is found while its tags are read.
-            bar = tags.read::<b':', b'|'>(line, start + 1)?;
+            bar = tags.read::<b':', b',', b'|'>(line, start + 1)?;
             continue;
         }
         bar = find(bytes, start, [b'|']);
-        if let Some(values) = read_section(line.between(start..bar), runs)? {
-            bar = read_types(line, values, bar, runs)?;
+        if let Some(values) = read_section(line.between(start..bar), sections)? {
+            bar = read_types(line, values, bar, sections)?;
         }
     }
     Ok(())
@@ -59,13 +71,13 @@ fn read_types<'a>(
     line: LineText<'a>,
     mut values: TextPart<'a>,
     mut bar: usize,
-    runs: &mut Runs<'a>,
+    sections: &mut Sections<'a>,
 ) -> Result<usize, Rejection> {
     while bar < line.bytes().len() {
         let start = bar + 1;
         bar = find(line.bytes(), start, [b'|']);
         let (kind, untyped) = read_type(line.between(start..bar))?;
-        runs.push(ValueRun { values, number: None, kind, weight: 1.0 });
+        sections.runs.push(ValueRun { values, number: None, kind, weight: 1.0 });
         match untyped {
             Some(more) => values = more,
             None => return Ok(bar),
@@ -78,18 +90,23 @@ fn read_types<'a>(
 /// next section.
 fn read_section<'a>(
     section: TextPart<'a>,
-    runs: &mut Runs<'a>,
+    sections: &mut Sections<'a>,
 ) -> Result<Option<TextPart<'a>>, Rejection> {
-    match (section.bytes(), runs.last_mut()) {
+    match (section.bytes(), sections.runs.last_mut()) {
         ([b'@', ..], Some(run)) => {
             let (rate, untyped) = section.from(1).cut(b':');
             let weight = read_rate(rate)?;
-            if let StatsdKind::Counter | StatsdKind::Timer = run.kind {
+            if let StatsdKind::Counter | StatsdKind::Timer(_) = run.kind {
                 run.weight = weight;
             }
             Ok(untyped)
         }
         ([b':', _, ..], _) => Ok(Some(section.from(1))),
+        ([b'T', time @ ..], _) => {
+            // Other text after the `T` is no time, and has no effect either.
+            sections.is_timestamped |= !time.is_empty() && time.iter().all(u8::is_ascii_digit);
+            Ok(None)
+        }
         _ => ignore_extension(section).map(|()| None),
     }
 }
@@ -110,7 +127,7 @@ fn ignore_extension(section: TextPart<'_>) -> Result<(), Rejection> {
     let bytes = section.text.as_bytes();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     match bytes {
-        [] | [b':'] | [b'T', ..] => return Ok(()),
+        [] | [b':'] => return Ok(()),
         [first, ..] if first.is_ascii_alphabetic() => {
             let end = bytes.iter().position(|byte| !is_name(*byte));
             if end.is_some_and(|end| bytes[end] == b':') {

@@ -101,7 +101,8 @@ fn leave_out_rate(split: &mut Split<'_>, start: usize, end: usize) -> bool {
 
 fn leave_out_time(split: &mut Split<'_>, start: usize, end: usize) -> bool {
     // Any other text after the `T` is valid too, and remains in the shape.
-    if !split.has_time() && split.line[start..end].iter().all(u8::is_ascii_digit) {
+    let time = &split.line[start..end];
+    if !split.has_time() && !time.is_empty() && time.iter().all(u8::is_ascii_digit) {
         split.leave_out_time(start, end);
     }
     true

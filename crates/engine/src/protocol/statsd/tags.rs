@@ -30,15 +30,15 @@ impl<'a, 'l> TagReader<'a, 'l> {
         &self.tags
     }
 
-    /// Reads tags from `start` up to the first `END`. Returns the place of this end, or of the line's
-    /// end.
-    pub(super) fn read<const SEPARATOR: u8, const END: u8>(
+    /// Reads tags with `NEXT` between them from `start` up to the first `END`. Returns the place of this
+    /// end, or of the line's end.
+    pub(super) fn read<const SEPARATOR: u8, const NEXT: u8, const END: u8>(
         &mut self,
         line: LineText<'a>,
         mut start: usize,
     ) -> Result<usize, Rejection> {
         let bytes = line.bytes();
-        let mut ends = Marks::new(bytes, start, |lanes| equal_to(lanes, [b',', SEPARATOR, END]));
+        let mut ends = Marks::new(bytes, start, |lanes| equal_to(lanes, [NEXT, SEPARATOR, END]));
         loop {
             // In a `#` section, each tag may begin with the `#` again. In the other dialects, a `#`
             // is part of the key.
@@ -57,7 +57,7 @@ impl<'a, 'l> TagReader<'a, 'l> {
             if start < tag_end {
                 self.push(line.part(start..key_end), value, line.at + start)?;
             }
-            if bytes.get(tag_end) != Some(&b',') {
+            if bytes.get(tag_end) != Some(&NEXT) {
                 return Ok(tag_end);
             }
             start = tag_end + 1;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use model::METRIC_WORDS;
+use model::{METRIC_WORDS, TimerType};
 use proptest::prelude::*;
 
 use super::values::KNOWN_TYPES;
@@ -84,7 +84,8 @@ fn lines_on_which_implementations_disagree() {
         ("foo/bar baz:1|c", &["foo/bar baz counter 1"]),
         ("gl+ork:1|ms", &["gl+ork timer 1"]),
         ("né:1|c", &["né counter 1"]),
-        ("a;b=c:1|c", &["a;b=c counter 1"]),
+        ("a;b:1|c", &["a;b counter 1"]),
+        ("call#5:1|c", &["call#5 counter 1"]),
         ("a=b:1|c", &["a=b counter 1"]),
         // Sections may come in any order, and tags are kept as they are.
         ("a.b:1|c|#env:prod,dc:us", &["a.b counter 1 dc=us env=prod"]),
@@ -201,7 +202,27 @@ fn tags_are_read_in_all_dialects() {
         ("a:1|c|#k:v,k2:v2", &["a counter 1 k=v k2=v2"]),
         ("a,k=v,k2=v2:1|c", &["a counter 1 k=v k2=v2"]),
         ("a[k=v,k2=v2]:1|c", &["a counter 1 k=v k2=v2"]),
+        ("a;k=v;k2=v2:1|c", &["a counter 1 k=v k2=v2"]),
+        ("a#k=v,k2=v2:1|c", &["a counter 1 k=v k2=v2"]),
         ("a[k=v],k2=v2:1|c|#k3:v3", &["a counter 1 k=v k2=v2 k3=v3"]),
+        ("a[k=v];k2=v2:1|c|#k3:v3", &["a counter 1 k=v k2=v2 k3=v3"]),
+        ("a[k=v]#k2=v2:1|c|#k3:v3", &["a counter 1 k=v k2=v2 k3=v3"]),
+        // A `;` or a `#` is a part of the name unless a key and `=` follow it.
+        ("a;b;k=v:1|c", &["a;b counter 1 k=v"]),
+        ("a#b#k=v:1|c", &["a#b counter 1 k=v"]),
+        ("a#b;k=v#w;l=x:1|c", &["a#b counter 1 k=v#w l=x"]),
+        ("a#b,k=v:1|c", &["a#b counter 1 k=v"]),
+        ("a;b,k=v:1|c", &["a;b counter 1 k=v"]),
+        ("a#b[k=v]:1|c", &["a#b counter 1 k=v"]),
+        ("a=b;c:1|c", &["a=b;c counter 1"]),
+        // Other separators belong to the values.
+        ("a;k=v,w;l=x:1|c", &["a counter 1 k=v,w l=x"]),
+        ("a#k=v;w,l=#x:1|c", &["a counter 1 k=v;w l=#x"]),
+        ("a,k=v;l=w:1|c", &["a counter 1 k=v;l=w"]),
+        ("a,k=v#l=w:1|c", &["a counter 1 k=v#l=w"]),
+        ("a;k=v[l=w]:1|c", &["a counter 1 k=v[l=w]"]),
+        ("a;k=v;urgent:1|c", &["a counter 1 k=v urgent=true"]),
+        ("a#k=v,urgent,l=:1|c", &["a counter 1 k=v urgent=true"]),
         ("a,k=v:1:2|c", &["a counter 1 k=v", "a counter 2 k=v"]),
         // The last of equal tags wins, within a dialect and across dialects.
         ("a:1|c|#k:1,k:2", &["a counter 1 k=2"]),
@@ -232,6 +253,8 @@ fn tags_are_read_in_all_dialects() {
         // A tag must have a name.
         ("a:1|c|#k:v,:w", &["bad_tag@11"]),
         ("a,=v:1|c", &["bad_tag@2"]),
+        ("a;=v:1|c", &["bad_tag@2"]),
+        ("a#=v:1|c", &["bad_tag@2"]),
         ("a[k=v,=w]:1|c", &["bad_tag@6"]),
         // Brackets may contain colons, and may be anywhere in the name.
         ("a[peer=10.0.0.1:80]:1|c", &["a counter 1 peer=10.0.0.1:80"]),
@@ -257,6 +280,37 @@ fn tags_are_read_in_all_dialects() {
 }
 
 #[test]
+fn a_name_with_many_marks_of_tags_is_searched_once() {
+    // A quadratic search would take very long.
+    for mark in [";", "#", ";#", "#[", ";]"] {
+        let line = format!("a{}:1|c", mark.repeat(400_000));
+        assert_eq!(decoded(line.as_bytes()).len(), 1);
+    }
+}
+
+#[test]
+fn the_facts_of_a_line_are_the_type_of_its_timer_and_whether_it_has_a_time() {
+    for (line, timer_type, is_timestamped) in [
+        ("a:1|ms", TimerType::Timing, false),
+        ("a:1|h|#k:v", TimerType::Histogram, false),
+        ("a:-1|d|@0.5", TimerType::Distribution, false),
+        ("a:1|h|T1656581400", TimerType::Histogram, true),
+        ("a:1|c|T1|@0.5|#T2", TimerType::Timing, true),
+        ("a:1|g|#k:v|Tx|T5", TimerType::Timing, true),
+        // Text that is no time.
+        ("a:1|c|T", TimerType::Timing, false),
+        ("a:1|c|T-1", TimerType::Timing, false),
+        ("a:1|c|Tnot-a-time|#T1", TimerType::Timing, false),
+    ] {
+        assert_eq!(one(line).facts, LineFacts { timer_type, is_timestamped }, "{line}");
+    }
+    let types: Vec<_> =
+        decoded(b"a:1|h:2|ms:3|d").into_iter().map(|one| one.unwrap().facts.timer_type).collect();
+    let expected = [TimerType::Histogram, TimerType::Timing, TimerType::Distribution];
+    assert_eq!(types, expected);
+}
+
+#[test]
 fn every_rejection_has_its_position() {
     for (datagram, expected) in [
         ("nonsense", "bad_line@8"),
@@ -273,6 +327,8 @@ fn every_rejection_has_its_position() {
         (":1|c", "bad_name@0"),
         (" :1|c", "bad_name@1"),
         (",k=v:1|c", "bad_name@0"),
+        (";k=v:1|c", "bad_name@0"),
+        ("#k=v:1|c", "bad_name@0"),
         ("[k=v]:1|c", "bad_name@0"),
         ("a:1|", "missing_type@4"),
         ("a:1||@0.1", "missing_type@4"),
@@ -399,7 +455,7 @@ fn a_line_is_split_around_its_numbers() {
         ("m:1|c|@0.5", Some(("m:…|c|@…", Some(1.0), 2.0))),
         ("m:1|c|#k:1|@.1|T12", Some(("m:…|c|#k:1|@…|T…", Some(1.0), 10.0))),
         ("m:1|c|T12|@1|#k:1", Some(("m:…|c|T…|@…|#k:1", Some(1.0), 1.0))),
-        ("m:1|c|T|T1", Some(("m:…|c|T…|T1", Some(1.0), 1.0))),
+        ("m:1|c|T|T1", Some(("m:…|c|T|T…", Some(1.0), 1.0))),
         ("m:1|c|Tx|T1|T2", Some(("m:…|c|Tx|T…|T2", Some(1.0), 1.0))),
         ("m:1|@c", Some(("m:…|@c", Some(1.0), 1.0))),
         ("m:1|@0.5|c", Some(("m:…|@0.5|c", Some(1.0), 1.0))),
@@ -442,7 +498,8 @@ fn each_sample_of_a_line_has_its_tags() {
         weight: 1.0,
     };
     let mut samples = Vec::new();
-    let line = StatsdLine { name: "m".into(), tags: &tags, runs: &[run(), run()] };
+    let line =
+        StatsdLine { name: "m".into(), tags: &tags, runs: &[run(), run()], is_timestamped: false };
     EachSample(&mut |sample: Result<_, Rejection>| samples.push(shown(&sample.unwrap())))
         .line(line);
     assert_eq!(
@@ -537,6 +594,8 @@ fn a_name_without_tags_and_brackets_is_plain() {
         ("a:1|c|#k:v,l[m]", Some(("a", 1))),
         (":1|c", None),
         ("a,k=v:1|c", None),
+        ("a;k=v:1|c", None),
+        ("a#b:1|c", None),
         ("a[k=v]:1|c", None),
         ("a]:1|c", None),
         ("a|c:1", None),
@@ -665,7 +724,8 @@ fn fragment() -> impl Strategy<Value = String> {
     let words = [
         "a", "né", "_e{", "_sc|", ":", ":", ":", "|", "|", "|", "|c", "|g", "|ms", "|h", "|d",
         "|s", "|x", "|@0.5", "|@", "|@0", "|#", ",", "=", "[", "]", "1", "-2.5", "+3", "x", " ",
-        "\r", "\n", "\n", "k:v", "k=v", "|c:id", "|T1", "|:", "|0.1", "|#a,#b",
+        "\r", "\n", "\n", "k:v", "k=v", "|c:id", "|T1", "|:", "|0.1", "|#a,#b", ";", "#", ";k=v",
+        "#k=v",
     ];
     prop::sample::select(words.to_vec()).prop_map(str::to_owned)
 }
@@ -681,17 +741,23 @@ proptest! {
         rate in prop::option::of(0.001..=1.0),
         tags in prop::collection::vec(tag(), 0..6),
         is_rate_first in any::<bool>(),
+        // The character before and between the tags after a name.
+        (mark, between) in prop::sample::select(vec![(',', ','), (';', ';'), ('#', ',')]),
     ) {
         prop_assume!(!name.starts_with("_e{"));
         let mut line = name.clone();
         let signalfx = list(&tags, Dialect::SignalFx, "=");
-        let influx = list(&tags, Dialect::Influx, "=");
+        let after_name = list(&tags, Dialect::Influx, "=");
+        // Telegraf's tags may contain more characters than those of Graphite and Librato.
+        let (mark, between) =
+            if after_name.contains([';', '#', '[', ']']) { (',', ',') } else { (mark, between) };
+        let after_name = after_name.replace(',', &between.to_string());
         let dogstatsd = list(&tags, Dialect::DogStatsD, ":");
         if !signalfx.is_empty() {
             line += &format!("[{signalfx}]");
         }
-        if !influx.is_empty() {
-            line += &format!(",{influx}");
+        if !after_name.is_empty() {
+            line += &format!("{mark}{after_name}");
         }
         let written: Vec<&str> = values.iter().map(|(text, _)| text.as_str()).collect();
         line += &format!(":{}|{kind}", written.join(":"));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use memchr::memchr_iter;
-use model::MetricKind;
+use model::{MetricKind, TimerType};
 
 use super::super::split::Split;
 use super::super::{RejectReason, Rejection, SampleValue, parse_finite};
@@ -17,7 +17,7 @@ pub(super) const KNOWN_TYPES: &str = "`c`, `g`, `ms`, `h`, `d` or `s`";
 pub(super) enum StatsdKind {
     Counter,
     Gauge,
-    Timer,
+    Timer(TimerType),
     Set,
 }
 
@@ -28,7 +28,7 @@ impl StatsdKind {
         match MetricKind::from_statsd_type(word)? {
             MetricKind::Counter => Some(Self::Counter),
             MetricKind::Gauge => Some(Self::Gauge),
-            MetricKind::Timer => Some(Self::Timer),
+            MetricKind::Timer => Some(Self::Timer(TimerType::from_statsd_type(word))),
             MetricKind::Set => Some(Self::Set),
             MetricKind::Trace => None,
         }
@@ -50,7 +50,7 @@ impl StatsdKind {
         match self {
             Self::Counter => Some(SampleValue::Counter(number)),
             Self::Gauge => Some(SampleValue::GaugeSet(number)),
-            Self::Timer => Some(SampleValue::Timer(number)),
+            Self::Timer(_) => Some(SampleValue::Timer(number)),
             Self::Set => None,
         }
     }
@@ -72,6 +72,16 @@ impl<'a> ValueRun<'a> {
         self.weight
     }
 
+    /// The type, if the values are those of a timer.
+    #[inline]
+    #[must_use]
+    pub fn timer_type(&self) -> TimerType {
+        match self.kind {
+            StatsdKind::Timer(timer_type) => timer_type,
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Set => TimerType::default(),
+        }
+    }
+
     /// The value, if there is only one and it has been read already.
     #[inline]
     #[must_use]
@@ -82,7 +92,7 @@ impl<'a> ValueRun<'a> {
     pub(super) fn value_count(&self) -> usize {
         match self.kind {
             StatsdKind::Set => 1,
-            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => {
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer(_) => {
                 1 + memchr_iter(b':', self.values.text.as_bytes()).count()
             }
         }
@@ -130,7 +140,7 @@ impl<'a> ValueRun<'a> {
     ) -> (Result<SampleValue<'a>, Rejection>, Option<TextPart<'a>>) {
         let (value, rest) = match self.kind {
             StatsdKind::Set => (values, None),
-            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer => values.cut(b':'),
+            StatsdKind::Counter | StatsdKind::Gauge | StatsdKind::Timer(_) => values.cut(b':'),
         };
         (read_value(self.kind, value), rest)
     }

@@ -52,7 +52,9 @@ pub(super) fn parse(line: &str, reader: Reader) -> Parsed {
     let (fields, timestamp) = rest.strip_prefix(' ').unwrap().split_once(' ').unwrap();
     for field in fields.split(',') {
         let (key, value) = field.split_once('=').unwrap();
-        parsed.fields.push((key.to_owned(), value.parse().unwrap()));
+        // An integer ends with `i`.
+        let number = value.strip_suffix('i').unwrap_or(value);
+        parsed.fields.push((key.to_owned(), number.parse().unwrap()));
     }
     parsed.timestamp = timestamp.parse().unwrap();
     parsed
