@@ -111,7 +111,7 @@ check_libc_version() {
 }
 
 pack_rpm() {
-    at_commit "$(cargo_generate_rpm)" generate-rpm --auto-req builtin --output "$staging/" \
+    at_commit "$(cargo_generate_rpm)" generate-rpm --auto-req "$root/scripts/rpm-requires.sh" --output "$staging/" \
         "${target_option[@]}"
 }
 
