@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the packages: scripts/package.sh [deb] [rpm].
+# Builds the packages: scripts/package.sh [--arch ARCH] [--no-build] [deb] [rpm].
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -8,51 +8,67 @@ staging=target/package
 
 usage() {
     cat <<EOF
-usage: scripts/package.sh [deb] [rpm]
+usage: scripts/package.sh [--arch amd64|arm64] [--no-build] [deb] [rpm]
 
 Builds a .deb, an .rpm or, without an argument, both, in $staging, from a release
 build with all forwarders, and puts the debug symbols next to them. Installs the
 tools that these need (scripts/setup.sh --deb, --rpm). The packages run on systems whose C
 library is at least as new as that of this host.
+
+  --arch      the processor, by default that of this host. With another one, the program is
+              compiled with a cross compiler, and its manual pages are made in an emulator
+              (scripts/setup.sh --arm64)
+  --no-build  packages the existing build
 EOF
 }
 
 kinds=()
-for argument in "$@"; do
-    case $argument in
-    deb | rpm) kinds+=("$argument") ;;
+architecture=$(host_architecture)
+build=true
+while (($# > 0)); do
+    case $1 in
+    deb | rpm) kinds+=("$1") ;;
+    --arch) architecture=$2 && shift ;;
+    --no-build) build=false ;;
     -h | --help) usage && exit ;;
     *) usage >&2 && exit 2 ;;
     esac
+    shift
 done
 if ((${#kinds[@]} == 0)); then kinds=(deb rpm); fi
+triple=$(triple_of "$architecture")
+built=$(build_folder "$architecture")
 
 # --- contents ----------------------------------------------------------------------
 
-build() {
+# The program contains the list of its crates, so that scanners such as cargo-audit need only the program.
+compile() {
+    local auditable
+    auditable=$(cargo_auditable)
+    use_compilers "$architecture"
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_RUSTFLAGS \
-        cargo build --release --locked --package tallyd --package manual --bins
+        "$auditable" auditable build --release --locked --package tallyd --package manual --bins \
+        "${target_option[@]}"
 }
 
 # Strips the program. gdb finds the symbols in tallyd.debug in the same folder.
 separate_symbols() {
-    objcopy --only-keep-debug --compress-debug-sections target/release/tallyd \
-        "$staging/tallyd.debug"
-    objcopy --strip-all --add-gnu-debuglink="$staging/tallyd.debug" target/release/tallyd \
+    local objcopy
+    objcopy=$(tool_for "$architecture" objcopy)
+    "$objcopy" --only-keep-debug --compress-debug-sections "$built/tallyd" "$staging/tallyd.debug"
+    "$objcopy" --strip-all --add-gnu-debuglink="$staging/tallyd.debug" "$built/tallyd" \
         "$staging/tallyd"
 }
 
-third_party() {
-    cargo metadata --locked --format-version 1 \
-        --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" | scripts/third-party.py
-}
+crates() { cargo metadata --locked --format-version 1 --filter-platform "$triple"; }
 
 stage() {
     local page section
     rm -rf "$staging"
     mkdir -p "$staging"/man{1,5}
     separate_symbols
-    target/release/tallyd-manual "$staging"
+    # shellcheck disable=SC2046 # words
+    $(runner_for "$architecture") "$built/tallyd-manual" "$staging"
     for page in "$staging"/*.[15]; do
         section=${page##*.}
         gzip -9n "$page"
@@ -60,7 +76,8 @@ stage() {
     done
     cp etc/tallyd.yaml "$staging/tallyd.yaml"
     gzip -9nc CHANGELOG.md >"$staging/CHANGELOG.md.gz"
-    third_party | gzip -9n >"$staging/third-party.gz"
+    crates | scripts/third-party.py | gzip -9n >"$staging/third-party.gz"
+    crates | scripts/sbom.py "$triple" "$(commit_time)" >"$staging/tallyd.cdx.json"
 }
 
 # --- packing -----------------------------------------------------------------------
@@ -68,17 +85,46 @@ stage() {
 # Gives the files in the packages the time of the commit, for reproducible packages. The build does not
 # use it: a changed time would rebuild the C libraries.
 at_commit() { # COMMAND...
-    env "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || date +%s)" "$@"
+    env "SOURCE_DATE_EPOCH=$(commit_time)" "$@"
 }
 
-pack_deb() { at_commit "$(cargo_deb)" deb --no-build --no-strip --compress-system --output "$staging/"; }
+pack_deb() {
+    local variant=()
+    if ((${#target_option[@]} > 0)); then
+        check_libc_version
+        variant=(--variant cross)
+    fi
+    at_commit "$(cargo_deb)" deb --no-build --no-strip --compress-system --output "$staging/" \
+        "${target_option[@]}" "${variant[@]}"
+}
 
-pack_rpm() { at_commit "$(cargo_generate_rpm)" generate-rpm --auto-req builtin --output "$staging/"; }
+# Compares the version of the C library that the program needs with that in Cargo.toml.
+check_libc_version() {
+    local needed declared
+    needed=$("$(tool_for "$architecture" objdump)" -T "$staging/tallyd" |
+        sed -n 's/.*(\?GLIBC_\([0-9.]*\)).*/\1/p' | sort -V | tail -n 1)
+    declared=$(sed -n 's/^depends = "libc6 (>= \(.*\)), adduser"/\1/p' Cargo.toml)
+    if [[ $(printf '%s\n' "$needed" "$declared" | sort -V | tail -n 1) != "$declared" ]]; then
+        echo "the program needs glibc $needed: set it in Cargo.toml instead of $declared, or build on an older system" >&2
+        return 1
+    fi
+}
+
+pack_rpm() {
+    at_commit "$(cargo_generate_rpm)" generate-rpm --auto-req "$root/scripts/rpm-requires.sh" --output "$staging/" \
+        "${target_option[@]}"
+}
 
 # --- main --------------------------------------------------------------------------
 
-scripts/setup.sh "${kinds[@]/#/--}"
-build
+target_option=()
+requirements=("${kinds[@]/#/--}")
+if [[ $architecture != "$(host_architecture)" ]]; then
+    target_option=(--target "$triple")
+    requirements+=("--$architecture")
+fi
+scripts/setup.sh "${requirements[@]}"
+if $build; then compile; fi
 stage
 for kind in "${kinds[@]}"; do "pack_$kind"; done
 

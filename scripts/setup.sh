@@ -7,13 +7,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
     cat <<EOF
-usage: scripts/setup.sh [--build-only | --deb | --rpm | --packages | --lint]
+usage: scripts/setup.sh [--build-only | --deb | --rpm | --arm64 | --packages | --release | --lint]
 
   (no option)   the requirements of building and testing
   --build-only  only those of building
   --deb, --rpm  those of building, and of building a package of this kind
+  --amd64, --arm64
+                those of building, and of building for that processor on another
   --packages    those of building, and of building and testing packages
-  --lint        all of these, and those of the checks of .ci/run
+  --image       those of building, and of building and testing the container image
+  --chart       those of the check of the Helm chart
+  --release     those of building everything for a release
+  --lint        all of these but --arm64 and --release, and those of the checks of .ci/run
 
 On Debian and Ubuntu, installs the missing packages (with sudo unless you are
 root). On other systems, lists them.
@@ -23,7 +28,11 @@ EOF
 build_only=false
 deb=false
 rpm=false
+foreign=
 package_tests=false
+image=false
+chart=false
+release=false
 lint=false
 if (($# == 0)); then set -- ''; fi
 for option in "$@"; do
@@ -32,8 +41,12 @@ for option in "$@"; do
     --build-only) build_only=true ;;
     --deb) build_only=true deb=true ;;
     --rpm) build_only=true rpm=true ;;
+    --amd64 | --arm64) build_only=true foreign=${option#--} ;;
     --packages) build_only=true deb=true rpm=true package_tests=true ;;
-    --lint) deb=true rpm=true package_tests=true lint=true ;;
+    --image) build_only=true image=true ;;
+    --chart) build_only=true chart=true ;;
+    --release) build_only=true deb=true rpm=true foreign=arm64 image=true chart=true release=true ;;
+    --lint) deb=true rpm=true package_tests=true image=true chart=true lint=true ;;
     -h | --help) usage && exit ;;
     *) usage >&2 && exit 2 ;;
     esac
@@ -106,6 +119,10 @@ find_missing() {
         note ca-certificates "certificates for verifying downloads"
     fi
     if $deb || $rpm; then find_missing_for_packages; fi
+    if [[ -n $foreign ]]; then find_missing_for_processor; fi
+    if $image; then find_missing_for_image; fi
+    if $chart; then find_missing_for_chart; fi
+    if $release; then find_missing_for_release; fi
     if $build_only; then return; fi
 
     need systemd "its tools test passed sockets and the units" \
@@ -154,8 +171,43 @@ find_missing_for_packages() {
     if $package_tests; then find_missing_for_package_tests; fi
 }
 
+find_missing_for_processor() {
+    local gnu
+    gnu=$(gnu_of "$foreign")
+    need "gcc-${gnu/_/-}" "compiles for $foreign" "$gnu-gcc"
+    need "g++-${gnu/_/-}" "compiles for $foreign" "$gnu-g++"
+    need qemu-user "runs programs for $foreign" "$(runner_for "$foreign" | cut -d ' ' -f 1)"
+}
+
+find_missing_for_image() {
+    need python3 "packs the image" python3
+    need dpkg "unpacks the libraries of the image" dpkg-deb
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
+        note debian-archive-keyring "Debian's keys (verify these libraries)"
+    need runc "runs the image" runc
+    need skopeo "reads the image" skopeo
+}
+
+find_missing_for_chart() {
+    need golang-go "compiles Helm" go
+    python_makes_environments || note python3-venv "Python's venv (for the schemas of Kubernetes)"
+    node_is_new_enough || note nodejs "node 18 or later (for the schema of the Prometheus Operator)"
+    need npm "fetches that schema" npm
+}
+
+find_missing_for_release() {
+    need apt-utils "writes the apt repository" apt-ftparchive
+    need createrepo-c "writes the yum repository" createrepo_c
+    need maven "builds the Flink job" mvn
+    java_fits || note JAVA "java and javac 17 or 21 (build the Flink job)"
+    need util-linux "builds in a folder that is the same on every host" unshare
+}
+
 find_missing_for_package_tests() {
     need rpm "installs an .rpm" rpm
+    need apt-utils "writes an apt repository" apt-ftparchive
+    need dpkg-dev "lists its packages" dpkg-scanpackages
+    need gnupg "signs it" gpg
     need lintian "checks a .deb" lintian
     need debootstrap "creates a Debian for testing packages" debootstrap
     need systemd-container "boots it" systemd-nspawn
@@ -274,6 +326,19 @@ install_rust_lints() {
     run rustup component add rustfmt clippy
 }
 
+# The standard library for another processor.
+install_target() {
+    local triple
+    triple=$(triple_of "$foreign")
+    if [[ -d $(rustc --print target-libdir --target "$triple") ]]; then return; fi
+    say "missing: Rust's standard library for $triple"
+    if ! have rustup; then
+        say "install it for your Rust toolchain, then restart the script"
+        exit 1
+    fi
+    run rustup target add "$triple"
+}
+
 # --- main ----------------------------------------------------------------------
 
 if ! on_debian; then
@@ -281,13 +346,17 @@ if ! on_debian; then
     say "chromium, python3 with venv, twisted, whisper, cachetools, urllib3, django, django-tagging,"
     say "cairocffi, pyparsing, simplejson and pytz, node 18 or later, npm, nc (OpenBSD's), go, mvn"
     say "(Maven), java 17 or 21, openssl, sipp, libpcre 3, systemd's tools, groff; for --packages"
-    say "dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn; for --lint these"
+    say "dpkg-dev, objcopy, xz, python3, rpm, lintian, debootstrap, systemd-nspawn, apt-ftparchive; for"
+    say "--arm64 aarch64-linux-gnu-gcc and -g++, qemu-aarch64; for --image runc, skopeo and Debian's"
+    say "keyring; for --chart go, npm; for --release createrepo_c, mvn, java, unshare; for --lint these"
     say "too, shellcheck, valgrind"
 fi
 find_missing
 install_missing
 install_rust
 check_rust_version
+if [[ -n $foreign ]]; then install_target; fi
 if $lint; then install_rust_lints; fi
+if $deb || $rpm; then cargo_auditable >/dev/null; fi
 if $deb; then cargo_deb >/dev/null; fi
 if $rpm; then cargo_generate_rpm >/dev/null; fi

@@ -11,21 +11,25 @@ patience=300
 
 usage() {
     cat <<EOF
-usage: scripts/test-packages.sh [--no-build]
+usage: scripts/test-packages.sh [--no-build | --release FOLDER]
 
 Builds the packages, except with --no-build, and then:
   - checks the .deb with lintian;
-  - creates a Debian with debootstrap (once), boots it, and in it installs the .deb,
-    uses it under systemd, upgrades, removes and purges it;
+  - creates a Debian with debootstrap (once), boots it, and in it installs the .deb from a
+    signed repository, uses it under systemd, upgrades, removes and purges it;
   - installs, upgrades and erases the .rpm in another copy of that system.
+With --release it only installs tallyd from the apt repository that scripts/release.sh wrote
+to FOLDER, in such a system.
 These systems need root; without it the script uses sudo.
 EOF
 }
 
 build=true
+release=
 case ${1:-} in
 '') ;;
 --no-build) build=false ;;
+--release) build=false && release=$(realpath "$2") ;;
 -h | --help) usage && exit ;;
 *) usage >&2 && exit 2 ;;
 esac
@@ -47,6 +51,22 @@ make_second() {
     "$(cargo_generate_rpm)" generate-rpm --auto-req disabled --payload-compress none \
         --set-metadata 'version = "99.0.0"' --output "$second/"
     mv "$work/tallyd.yaml" "$staging/tallyd.yaml"
+}
+
+# Makes a repository of the package, signed with a key of its own, and another key.
+make_repository() {
+    local folder=$work/repository gnupg key
+    gnupg=$(mktemp -d)
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp "$staging"/*.deb "$folder/"
+    for key in another tallyd; do
+        GNUPGHOME=$gnupg gpg --batch --quiet --passphrase '' --quick-generate-key "$key" default default never
+    done
+    GNUPGHOME=$gnupg scripts/repositories.sh "$folder" tallyd
+    GNUPGHOME=$gnupg gpg --armor --export another >"$folder/another-key.asc"
+    GNUPGHOME=$gnupg gpgconf --kill all
+    rm -rf "$gnupg"
 }
 
 # --- the systems -------------------------------------------------------------------
@@ -73,10 +93,10 @@ copy_base() { # NAME -> a fresh system in $work/NAME
 test_deb() {
     local system=$work/deb result=0
     copy_base deb
-    mkdir -p "$system/packages"/{one,two} "$system/etc/systemd/system/multi-user.target.wants"
-    cp "$staging"/*.deb "$system/packages/one/"
+    mkdir -p "$system/packages/two" "$system/etc/systemd/system/multi-user.target.wants"
+    cp --recursive "$work/repository"/{apt,*.asc} "$system/packages/"
     cp "$work"/two/*.deb "$system/packages/two/"
-    cp tests/packages/deb.sh "$system/packages/"
+    cp tests/packages/{deb,apt}.sh "$system/packages/"
     # The system shuts down after the test, with the test's status.
     cat >"$system/etc/systemd/system/package-test.service" <<EOF
 [Unit]
@@ -108,6 +128,23 @@ test_rpm() {
     return "${result:-0}"
 }
 
+test_release() { # FOLDER
+    local system=$work/release key=
+    copy_base release
+    mkdir -p "$system/packages"
+    cp --recursive "$1/apt" tests/packages/apt.sh "$system/packages/"
+    if [[ -e $1/tallyd.asc ]]; then
+        cp "$1/tallyd.asc" "$system/packages/"
+        key=/packages/tallyd.asc
+    fi
+    # The folder belongs to the program that verifies signatures, which has a user of its own.
+    chmod -R go=u-w "$system/packages"
+    chroot "$system" /packages/apt.sh /packages/apt $key
+    chroot "$system" tallyd --version
+    chroot "$system" tallyd check
+    rm -rf "$system"
+}
+
 # --- main --------------------------------------------------------------------------
 
 began=$SECONDS
@@ -117,11 +154,22 @@ if $build; then
 fi
 if ((EUID != 0)); then
     begin "continuing as root"
-    exec sudo env "PATH=$PATH" "HOME=$HOME" "$0" --no-build
+    arguments=(--no-build)
+    if [[ -n $release ]]; then arguments=(--release "$release"); fi
+    exec sudo env "PATH=$PATH" "HOME=$HOME" "$0" "${arguments[@]}"
 fi
 mkdir -p "$work"
+if [[ -n $release ]]; then
+    begin "creating a Debian system"
+    make_base
+    begin "installing from $release/apt"
+    test_release "$release"
+    echo "test-packages.sh: PASSED in $(duration $((SECONDS - began)))"
+    exit
+fi
 rm -rf "${work:?}/two"
 make_second
+make_repository
 
 begin "lintian"
 lintian --allow-root --fail-on error,warning --display-level '>=warning' "$staging"/*.deb
@@ -135,6 +183,6 @@ test_deb
 begin "testing the .rpm"
 test_rpm
 
-rm -rf "$work"/{deb,rpm,two}
+rm -rf "$work"/{deb,rpm,two,repository}
 echo
 echo "test-packages.sh: PASSED in $(duration $((SECONDS - began)))"

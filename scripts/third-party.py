@@ -5,52 +5,24 @@ Reads the output of `cargo metadata` from standard input.
 """
 
 import json
-import pathlib
 import sys
 
+from linked import bundled_licences, folder_of, linked
+
 PREFIXES = ("license", "licence", "copying", "notice", "copyright")
-# Libraries in other languages that crates contain, with separate licences.
-BUNDLED = {
-    "rdkafka-sys": ["librdkafka/LICENSES.txt"],
-    "openssl-src": ["openssl/LICENSE.txt"],
-    "zstd-sys": ["zstd/LICENSE"],
-    "libz-sys": ["src/zlib/LICENSE"],
-}
-
-
-def linked(metadata):
-    """Returns the packages that are linked into the root package."""
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    found, waiting = set(), [metadata["resolve"]["root"]]
-    while waiting:
-        package = waiting.pop()
-        if package in found:
-            continue
-        found.add(package)
-        for dependency in nodes[package]["deps"]:
-            kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
-            # Including build dependencies: openssl-src is one, and the library that it builds is linked.
-            if kinds & {None, "build"}:
-                waiting.append(dependency["pkg"])
-    return [package for package in metadata["packages"] if package["id"] in found]
 
 
 def texts(package):
-    folder = pathlib.Path(package["manifest_path"]).parent
+    folder = folder_of(package)
     files = [path for path in sorted(folder.iterdir())
              if path.is_file() and path.name.lower().startswith(PREFIXES)]
-    for bundled in BUNDLED.get(package["name"], []):
-        path = folder / bundled
-        if not path.is_file():
-            sys.exit(f"{package['name']}: {bundled} not found: see {sys.argv[0]}")
-        files.append(path)
+    files += bundled_licences(package)
     return [(path.relative_to(folder), path.read_text(errors="replace")) for path in files]
 
 
 def main():
-    packages = linked(json.load(sys.stdin))
     seen = {}
-    for package in sorted(packages, key=lambda package: package["name"]):
+    for package in linked(json.load(sys.stdin)):
         if package["source"] is None:
             continue
         print("=" * 80)

@@ -8,6 +8,7 @@ use crate::commands::client::configured::ConfigArgs;
 use crate::commands::compare::options::CompareArgs;
 use crate::commands::convert::ConvertArgs;
 use crate::commands::explain::ExplainArgs;
+use crate::commands::health::HealthArgs;
 use crate::commands::kamailio::KamailioArgs;
 use crate::commands::reload::ReloadArgs;
 use crate::commands::send::options::SendArgs;
@@ -36,6 +37,9 @@ pub enum Command {
     /// Make a running daemon reread its configuration and report the outcome
     #[command(after_help = RELOAD_HELP)]
     Reload(ReloadArgs),
+    /// Check the health of a running daemon, for containers and scripts
+    #[command(after_help = HEALTH_HELP)]
+    Health(HealthArgs),
     /// Send metrics to a daemon and verify that it accepts them
     #[command(override_usage = SEND_USAGE, after_help = SEND_HELP)]
     Send(SendArgs),
@@ -80,7 +84,17 @@ The daemon first checks the whole file. If the file has an error, or changes a k
 restart, the daemon refuses the reload and continues as before. Otherwise it applies only the \
 differences: sockets, the open window, gauges, queues and spools stay. `tallyd check --diff` \
 previews the changes. With an `admin.socket`, the command needs no permission to signal the daemon.
+With --watch, the command reloads at its start and after each change of the file, until SIGTERM or \
+SIGINT.
 Exit status: 0 if the daemon uses the current content of its file, 1 if not, 2 for wrong usage.";
+
+const HEALTH_HELP: &str = "\
+Examples:
+  tallyd health
+  tallyd health --ready --admin unix:/run/tallyd/admin.sock
+
+Exit status: 0 if the daemon is healthy or, with --ready, ready; 1 if it is not or does not answer, \
+which prints the reason; 2 for wrong usage.";
 
 const SEND_USAGE: &str = "\
 tallyd send [OPTIONS] NAME TYPE [VALUE] [KEY=VALUE]...

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use tallyd::cli::{Cli, Command};
 use tallyd::commands::{
-    bench, check, compare, convert, explain, kamailio, reload, send, spool, tap, top, values,
+    bench, check, compare, convert, explain, health, kamailio, reload, send, spool, tap, top,
+    values,
 };
 use tallyd::daemon::{self, held_signals};
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Run(args) => daemon::command(args.config.config, args.once),
         Command::Check(args) => check::command(&args),
         Command::Reload(args) => reload::command(&args),
+        Command::Health(args) => health::command(&args),
         Command::Send(args) => send::command(&args),
         Command::Tap(args) => tap::command(&args),
         Command::Explain(args) => explain::command(&args),

@@ -269,10 +269,18 @@ fn every_reason_is_documented() {
 }
 
 #[test]
-fn the_debian_changelog_has_this_version() {
-    let changelog = include_str!("../debian/changelog");
+fn the_packages_have_this_version() {
     let version = env!("CARGO_PKG_VERSION");
-    assert!(changelog.starts_with(&format!("tallyd ({version}-1) ")), "debian/changelog");
+    for (file, line) in [
+        ("debian/changelog", format!("tallyd ({version}-1) unstable; urgency=medium")),
+        ("deploy/chart/Chart.yaml", format!("version: {version}")),
+        ("deploy/chart/Chart.yaml", format!("appVersion: \"{version}\"")),
+        ("clients/python/pyproject.toml", format!("version = \"{version}\"")),
+        ("clients/python/tallyd/__init__.py", format!("__version__ = \"{version}\"")),
+    ] {
+        let text = std::fs::read_to_string(common::root().join(file)).unwrap();
+        assert!(text.lines().any(|other| other == line), "{file} lacks `{line}`");
+    }
 }
 
 // ---- Examples ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -525,6 +526,41 @@ fn without_a_daemon_reload_reports_the_address() {
         code == Some(1) && text.contains("f.yaml:1:11:") && text.contains("no daemon was reloaded"),
         "{text}"
     );
+}
+
+#[test]
+fn a_watch_reloads_at_its_start_and_after_a_change_until_a_signal() {
+    let socket = "admin: { listen: \"127.0.0.1:0\", socket: DIR/admin.sock }\n";
+    let daemon = Daemon::start(&format!("{FILE}{socket}"));
+    let file = daemon.path("tallyd.yaml");
+    // At once: the watch must not see half of a file.
+    let append = |line: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(daemon.path("new"), format!("{text}{line}\n")).unwrap();
+        fs::rename(daemon.path("new"), &file).unwrap();
+    };
+    let watch = tallyd()
+        .args(["reload", "--watch", "--config"])
+        .arg(&file)
+        .args(["--admin", &format!("unix:{}", daemon.path("admin.sock").display())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    daemon.wait_for("the first reload", |status| status["reload"]["applied"] == 1);
+    append("limits: { max_tags: 7 }");
+    daemon.wait_for("the reload after a change", |status| status["reload"]["applied"] == 2);
+    append("no_such_key: 1");
+    let status = daemon.wait_for("a refusal", |status| status["reload"]["refused"] == 1);
+    assert_eq!(status["reload"]["applied"], 2, "the same content is loaded once");
+    let stopped = Command::new("kill").arg(watch.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    let output = watch.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("limits.max_tags: not set -> 7"), "{printed}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("refused, nothing was changed:"), "{errors}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod client;
 pub mod compare;
 pub mod convert;
 pub mod explain;
+pub mod health;
 pub mod kamailio;
 pub mod reload;
 pub mod send;

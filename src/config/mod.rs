@@ -57,7 +57,7 @@ pub mod sample;
 mod warnings;
 
 /// The file that is read if it exists and no other is given.
-const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
+pub(crate) const DEFAULT_PATH: &str = "/etc/tallyd/tallyd.yaml";
 const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Port of the listener that exists without configuration.
 pub(crate) const DEFAULT_PORT: u16 = 5090;

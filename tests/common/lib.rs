@@ -85,14 +85,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The binary under test: `cargo test --workspace` builds it, because the package `tallyd` has an
-/// integration test, before it runs any test.
+/// The program under test, by default the one that `cargo test --workspace` builds, because the package
+/// `tallyd` has an integration test, before it runs any test. `TALLYD_TEST_PROGRAM` names another, such
+/// as one that runs a binary for another processor in an emulator.
 ///
 /// # Panics
 /// If it is missing.
 #[must_use]
 pub fn tallyd_path() -> &'static str {
     static PATH: LazyLock<String> = LazyLock::new(|| {
+        if let Ok(path) = std::env::var("TALLYD_TEST_PROGRAM") {
+            assert!(Path::new(&path).is_file(), "TALLYD_TEST_PROGRAM: {path} does not exist");
+            return path;
+        }
         let test = std::env::current_exe().unwrap();
         // target/debug/deps/NAME, or target/debug/NAME.
         let folder = test.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).unwrap();

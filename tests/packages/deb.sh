@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the package, uses the service under its unit, upgrades, removes and purges it.
-# scripts/test-packages.sh runs this as root in a freshly booted Debian. /packages contains one/*.deb,
-# and two/*.deb, a later version with another configuration.
+# scripts/test-packages.sh runs this as root in a freshly booted Debian. /packages contains apt, a signed
+# repository with the package, and two/*.deb, a later version with another configuration.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
@@ -54,8 +54,9 @@ override() { # UNIT, and the text from standard input
     systemctl daemon-reload
 }
 
-step "install"
-dpkg --install /packages/one/*.deb
+step "install from the repository"
+if /packages/apt.sh /packages/apt /packages/another-key.asc; then fail "a wrong signature was accepted"; fi
+/packages/apt.sh /packages/apt /packages/tallyd.asc
 expect "a user" id tallyd
 expect "that the service is enabled" systemctl is-enabled --quiet tallyd.service
 expect "that the socket is not" test "$(systemctl is-enabled tallyd.socket)" = disabled
@@ -73,6 +74,9 @@ wait_until "the status" tells_status
 step "what the service may not do"
 grep --quiet '^CapBnd:[[:space:]]*0*$' "/proc/$(property MainPID)/status" || fail "capabilities"
 grep --quiet '^Seccomp:[[:space:]]*2$' "/proc/$(property MainPID)/status" || fail "no filter"
+grep --quiet '^Max core file size  *0  *0 ' "/proc/$(property MainPID)/limits" || fail "a memory image"
+expect "an exposure of at most 1.5" systemd-analyze security --no-pager --threshold=15 tallyd.service
+expect "that no number of crashes ends the service" test "$(property StartLimitIntervalUSec)" = 0
 step "and what it has to"
 nice_of() { # THREAD
     local stat

@@ -13,4 +13,4 @@ such errors at most once a minute.
 from ._agent import Agent, Batch, PystatAgent, Timer
 
 __all__ = ["Agent", "Batch", "PystatAgent", "Timer"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub mod ascii;
@@ -79,6 +78,7 @@ pub fn prefetch<T>(place: &T) {
     // SAFETY: a prefetch reads nothing that the program could notice and never faults.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::ptr;
         _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(place).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -9,6 +9,7 @@ use api::rejected::{RejectedEntry, RejectedList};
 use api::reload::{LastReload, ReloadForecast};
 use api::series::SeriesRemoved;
 use api::status::Status;
+use basics::escape::escaped;
 use httpclient::reqwest::Method;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -172,18 +173,28 @@ impl AdminClient {
         self.read(self.http.get(&self.url_of(path)))
     }
 
+    /// The reply of a path with text.
+    ///
+    /// # Errors
+    /// As for the status.
+    pub(crate) fn text(&self, path: AdminPath) -> Result<String, LedgerError> {
+        let body = self.body(self.http.get(&self.url_of(path.as_str())))?;
+        Ok(escaped(body.trim_ascii()))
+    }
+
     fn read<T: DeserializeOwned>(
         &self,
         answer: Result<Vec<u8>, AnswerError>,
     ) -> Result<T, LedgerError> {
-        match answer {
-            Ok(body) => serde_json::from_slice(&body)
-                .map_err(|source| LedgerError::Answer { url: self.url.clone(), source }),
-            Err(source @ AnswerError::Status { .. }) => {
-                Err(LedgerError::Refused { url: self.url.clone(), source })
-            }
-            Err(source) => Err(LedgerError::Request { url: self.url.clone(), source }),
-        }
+        serde_json::from_slice(&self.body(answer)?)
+            .map_err(|source| LedgerError::Answer { url: self.url.clone(), source })
+    }
+
+    fn body(&self, answer: Result<Vec<u8>, AnswerError>) -> Result<Vec<u8>, LedgerError> {
+        answer.map_err(|source| match source {
+            AnswerError::Status { .. } => LedgerError::Refused { url: self.url.clone(), source },
+            _ => LedgerError::Request { url: self.url.clone(), source },
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::commands::client::configured::ConfigArgs;
 use clap::Args;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::config::{self, LoadError};
+
+mod watch;
 
 /// `tallyd reload`.
 #[derive(Debug, Args)]
@@ -32,6 +35,9 @@ pub struct ReloadArgs {
     /// The process ID of the daemon, if it has no admin endpoint
     #[arg(long, value_name = "NUMBER")]
     pub pid: Option<u32>,
+    /// Reload now and after each change of the file, until SIGTERM or SIGINT
+    #[arg(long)]
+    pub watch: bool,
     /// How to get access to it.
     #[command(flatten, next_help_heading = "Access to the daemon")]
     pub access: AccessArgs,
@@ -66,13 +72,43 @@ enum ReloadCommandError {
     Socket(LedgerError),
     #[error("the daemon did not report an outcome within {OUTCOME_TIMEOUT:?}; see its log")]
     Silent,
+    #[error("cannot handle signals: {0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs the command: status 0 if the daemon runs with the configuration file as it is now, 1 if not.
+/// With `--watch`: status 0 after a signal.
 #[must_use]
-#[allow(clippy::print_stdout, clippy::print_stderr)]
 pub fn command(args: &ReloadArgs) -> ExitCode {
-    match reload(args) {
+    if args.watch { watch_file(args) } else { report(reload(args)) }
+}
+
+/// Reloads after each change of the file. An error that repeats is printed once.
+#[allow(clippy::print_stderr)]
+fn watch_file(args: &ReloadArgs) -> ExitCode {
+    let file = args.config.path().unwrap_or(Path::new(config::DEFAULT_PATH));
+    let mut last_error = String::new();
+    let watched = watch::watch(file, || match reload(args) {
+        Err(error) => {
+            let error = error.to_string();
+            if error != last_error {
+                eprintln!("{error}; will retry");
+                last_error = error;
+            }
+            false
+        }
+        outcome => {
+            report(outcome);
+            last_error.clear();
+            true
+        }
+    });
+    watched.map_or_else(|error| report(Err(error.into())), |()| ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn report(outcome: Result<Option<LastReload>, ReloadCommandError>) -> ExitCode {
+    match outcome {
         Ok(Some(LastReload { error: None, changes, .. })) => {
             println!("{}", words("reloaded", &changes));
             ExitCode::SUCCESS
