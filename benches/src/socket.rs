@@ -58,7 +58,7 @@ impl SocketListener {
         shared.signatures = SignatureContext { config, ..SignatureContext::default() };
         let udp = UdpConfig { secret, ..UdpConfig::new(SocketAddr::from(([127, 0, 0, 1], 0))) };
         let endpoint = ListenerEndpoint::Udp(udp);
-        let config = ListenerConfig { protocol: Protocol::Statsd, endpoint, name: None };
+        let config = ListenerConfig::new(Protocol::Statsd, endpoint);
         let options = UdpBindOptions { receive_buffer: RECEIVE_BUFFER.get(), takes_over: false };
         let bound = bind(&config, options, &mut PassedSockets::default()).expect("a free port");
         let bound: BoundListener = bound.into_iter().next().expect("one socket");

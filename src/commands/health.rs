@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use api::path::AdminPath;
 use clap::Args;
 
+use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::ledger::LedgerError;
 use crate::commands::reload::admin_of;
@@ -22,6 +23,9 @@ pub struct HealthArgs {
     /// Check whether every listener is bound and read, instead of whether windows are closed on time
     #[arg(long)]
     pub ready: bool,
+    /// How to get access to it.
+    #[command(flatten, next_help_heading = "Access to the daemon")]
+    pub access: AccessArgs,
 }
 
 /// Runs the command: status 0 if the daemon answers that it is healthy or ready, 1 if not.
@@ -43,5 +47,5 @@ pub fn command(args: &HealthArgs) -> ExitCode {
 /// What the daemon answers.
 fn health(args: &HealthArgs) -> Result<String, LedgerError> {
     let path = if args.ready { AdminPath::Readyz } else { AdminPath::Healthz };
-    admin_of(args.admin.as_deref(), &args.config)?.text(path)
+    admin_of(args.admin.as_deref(), &args.access, &args.config)?.text(path)
 }

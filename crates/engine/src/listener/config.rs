@@ -200,7 +200,7 @@ impl ListenerSection {
 
     /// The keys that depend on the transport: the name, the position if present, and the
     /// transports.
-    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 14] {
+    fn keys_by_transport(&self) -> [(&'static str, Option<SourceSpan>, &'static [Transport]); 16] {
         use Transport::{Tcp, Udp, Unix, UnixDatagram};
 
         fn span<T>(value: Option<&Spanned<T>>) -> Option<SourceSpan> {
