@@ -22,7 +22,7 @@ macro_rules! recorded {
 }
 
 /// Members that later versions write and that the recorded replies lack.
-const LATER_MEMBERS: [&str; 3] = ["queued_bytes", "unremoved", "replaced"];
+const LATER_MEMBERS: [&str; 4] = ["queued_bytes", "unremoved", "replaced", "timestamped"];
 
 /// Reads and writes, without the members of later versions.
 fn written<T: DeserializeOwned + Serialize>(text: &str) -> String {
