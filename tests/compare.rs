@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -83,6 +84,60 @@ fn a_source_without_values_is_a_failure_with_advice() {
     }
 }
 
+/// A line of each window of 5 s.
+fn windows(series: &str, values: &[f64]) -> String {
+    let lines = values.iter().enumerate();
+    lines
+        .map(|(index, value)| format!("{series} {value} {}\n", 1_796_068_000 + 5 * index))
+        .collect()
+}
+
+#[test]
+fn a_daemon_that_began_later_has_a_partial_first_window() {
+    let old = windows("stats.counters.c.count", &[100.0; 6]);
+    let late = old.lines().skip(1).collect::<Vec<_>>().join("\n").replacen(" 100 ", " 94 ", 1);
+    let (status, stdout, _) = files(&late, &old, &[]);
+    assert_eq!(status, 0, "{stdout}");
+    assert!(stdout.contains("explained: 1 series: partial first or last window"), "{stdout}");
+    let more = late.replacen(" 94 ", " 104 ", 1);
+    assert_eq!(files(&more, &old, &[]).0, 1, "a part has not more");
+}
+
+#[test]
+fn a_gauge_that_cannot_be_judged_has_a_hint() {
+    let gauge = |values: &[f64]| windows("stats.gauges.g", values);
+    let old = gauge(&[5.0, 1.0, 9.0, 2.0, 8.0, 3.0]);
+    let new = gauge(&[5.0, 7.0, 50.0, 6.0, 7.0, 4.0]);
+    let new = (0..6).fold(new, |new, k| {
+        new.replace(&(1_796_068_000 + 5 * k).to_string(), &(1_796_068_002 + 5 * k).to_string())
+    });
+    let (status, stdout, _) = files(&old, &new, &[]);
+    assert_eq!(status, 1, "{stdout}");
+    assert!(stdout.contains("hint: of the different series, 1 are gauges"), "{stdout}");
+}
+
+#[test]
+fn a_comparison_in_the_background_of_a_script_ignores_the_interrupt_of_another_program() {
+    let command = format!(
+        "{} compare --old tcp://127.0.0.1:0 --new tcp://127.0.0.2:0 --for 10m & echo $!; wait $!",
+        tallyd().get_program().display()
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    let mut pid = String::new();
+    BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut pid).unwrap();
+    let mut stderr = BufReader::new(shell.stderr.take().unwrap()).lines();
+    let first = stderr.next().unwrap().unwrap();
+    assert!(first.starts_with("comparing for 10m"), "{first}");
+    for signal in ["-INT", "-TERM"] {
+        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+    }
+    let ended = stderr.next().unwrap().unwrap();
+    assert!(ended.starts_with("SIGTERM ended it"), "{ended}");
+    shell.wait().unwrap();
+}
+
 /// `tallyd compare` that listens at two free ports.
 struct Comparing {
     child: Child,
@@ -107,10 +162,10 @@ impl Comparing {
         Self { child, ports }
     }
 
-    /// Ends it as Ctrl-C does, and returns its result.
+    /// Ends it, and returns its result.
     fn end(self) -> (i32, Value) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let (status, stdout, _) = text(&self.child.wait_with_output().unwrap());
         (status, serde_json::from_str(&stdout).unwrap())
     }
@@ -193,7 +248,10 @@ fn the_real_statsd_and_tallyd_have_no_unexplained_difference() {
         "{{ flushInterval: 1000, graphiteHost: '127.0.0.1', graphitePort: {port}, \
          graphite: {{ legacyNamespace: false }} }}"
     );
-    let Some(statsd) = Statsd::start(&config) else { return };
+    let Some(statsd) = Statsd::start(&config) else {
+        comparing.end();
+        return;
+    };
     let daemon = daemon(comparing.ports[1], Some(&statsd.address));
     send_for(&daemon, 6);
     daemon.stop();

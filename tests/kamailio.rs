@@ -356,6 +356,9 @@ fn without_a_listener_only_kamailio_is_polled() {
         replay.unix
     );
     std::fs::write(&config, text).unwrap();
+    let checked = tallyd().args(["check", "--config"]).arg(&config).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("good\n  no listeners\n  polls Kamailio at "), "{said}");
     let mut daemon =
         tallyd().arg("run").arg("--config").arg(config).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();

@@ -1,5 +1,7 @@
 //! Listening TCP sockets at all addresses of a name.
 
+use std::error::Error;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +28,18 @@ pub struct BindFailure {
     pub address: SocketAddr,
     /// The error of the system.
     pub error: io::Error,
+}
+
+impl fmt::Display for BindFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot listen on {}", self.address)
+    }
+}
+
+impl Error for BindFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 impl TcpListeners {

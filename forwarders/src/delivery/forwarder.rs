@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use basics::address::ListenAddresses;
-use basics::tcp_listeners::TcpListeners;
+use basics::tcp_listeners::{BindFailure, TcpListeners};
 use tokio::sync::oneshot;
 
 use crate::delivery::explained::ExplainedHistogram;
@@ -285,6 +285,12 @@ impl SendError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         self.class
+    }
+
+    /// Whether the cause is an address of this host at which the destination would listen.
+    #[must_use]
+    pub fn is_of_own_address(&self) -> bool {
+        self.source.is::<BindFailure>()
     }
 }
 

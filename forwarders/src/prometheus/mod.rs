@@ -343,14 +343,12 @@ impl Forwarder for PrometheusPage {
 
     /// Checks that the page is being served by tallyd, or that its address is free.
     async fn probe(&mut self) -> Result<(), SendError> {
-        let Err(BindFailure { address, error }) = TcpListeners::bind(&self.addresses).await else {
-            return Ok(());
-        };
-        if error.kind() == ErrorKind::AddrInUse && ours::is_ours(address, &self.http.access()).await
-        {
+        let Err(failure) = TcpListeners::bind(&self.addresses).await else { return Ok(()) };
+        let is_in_use = failure.error.kind() == ErrorKind::AddrInUse;
+        if is_in_use && ours::is_ours(failure.address, &self.http.access()).await {
             return Ok(());
         }
-        Err(SendError::operator(format!("cannot listen on {address}: {error}")))
+        Err(SendError::operator(failure))
     }
 }
 

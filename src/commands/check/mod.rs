@@ -122,6 +122,10 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
 fn summary(loaded: &ConfigFile, destinations: &[Destination], verdict: &str) -> String {
     let ConfigFile { config, listeners, source, .. } = loaded;
     let listeners: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let listens = match listeners.is_empty() {
+        true => "no listeners".to_owned(),
+        false => format!("listens on {}", listeners.join(", ")),
+    };
     let names: Vec<&str> =
         destinations.iter().map(|destination| destination.common.name.as_str()).collect();
     let debug = if config.debug_mode { " (debug_mode: logged, not sent)" } else { "" };
@@ -139,9 +143,8 @@ fn summary(loaded: &ConfigFile, destinations: &[Destination], verdict: &str) -> 
         })
         .collect();
     format!(
-        "{}: {verdict}\n  listens on {}{polls}\n  every {} to {}{debug}{spool}",
+        "{}: {verdict}\n  {listens}{polls}\n  every {} to {}{debug}{spool}",
         source.name(),
-        listeners.join(", "),
         config.interval,
         names.join(", ")
     )
@@ -206,6 +209,10 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> boo
         let name = &destination.common.name;
         match runtime.block_on(probe) {
             Ok(Ok(())) => println!("  {name}: answers"),
+            // As with a listener: the program that has the address may end before the daemon starts.
+            Ok(Err(error)) if error.is_of_own_address() => {
+                eprintln!("warning: {name}: {}", with_advice(&error.to_string()));
+            }
             Ok(Err(error)) => {
                 println!("  {name}: {}", with_advice(&error.to_string()));
                 is_good = false;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::kind::ValueKind;
 use super::report::Comparison;
 
 /// Parts of a name that a prefix may have.
@@ -44,6 +45,7 @@ pub(super) fn hints(comparison: &Comparison) -> Vec<String> {
                 .to_owned(),
         );
     }
+    hints.extend(undecided(comparison));
     hints.extend(prefix(only_old, only_new));
     let both = old.windows > 0 && new.windows > 0;
     if both
@@ -56,6 +58,19 @@ pub(super) fn hints(comparison: &Comparison) -> Vec<String> {
         ));
     }
     hints
+}
+
+/// The gauges of which nothing shows whether their levels agree.
+fn undecided(comparison: &Comparison) -> Option<String> {
+    let is_gauge = |series: &str| ValueKind::of(series) == ValueKind::Level;
+    let count = comparison.different.iter().filter(|one| is_gauge(&one.series)).count();
+    (count > 0 && !comparison.aligned).then(|| {
+        format!(
+            "of the different series, {count} are gauges: if they are set several times per window, this cannot be \
+             decided, because the windows end at different times: start both daemons so that they \
+             end together, or compare without these gauges"
+        )
+    })
 }
 
 /// The prefix that makes the most names of one the names of the other.

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use self::partial::PartialWindow;
 use super::interleave::interleave;
 use super::kind::{ValueKind, sibling};
 use super::recording::{RecordedOutput, Values, WindowEnds};
 use super::verdict::{Difference, KnownCause, Verdict};
+
+mod levels;
+mod members;
+mod partial;
+mod totals;
 
 /// How far a timestamp in whole seconds may be from the end of its window, and a sample from the
 /// moment at which both daemons have received it.
@@ -30,17 +36,39 @@ pub(super) struct Judge<'a> {
     /// Whether a sample may be in a window of another time with the other daemon.
     may_shift: bool,
     tolerance: f64,
+    /// The windows of which one daemon received only a part.
+    partial: Vec<PartialWindow>,
+    /// Compares the windows between them; `None` without any.
+    rest: Option<Box<Self>>,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(old: &'a RecordedOutput, new: &'a RecordedOutput, tolerance: f64) -> Self {
         let (old_windows, new_windows) = (old.windows(), new.windows());
         let edges = |windows: &WindowEnds| Some((*windows.ends.first()?, *windows.ends.last()?));
-        let shortest = [old_windows.interval_ms, new_windows.interval_ms].into_iter().min();
-        let slack_ms = SLACK_MS.min(shortest.unwrap_or(0) / 2);
         let (first, last) = edges(&old_windows).unwrap_or_default();
         let (new_first, new_last) = edges(&new_windows).unwrap_or_default();
         let range = (first.max(new_first), last.min(new_last));
+        let windows = (old_windows.clone(), new_windows.clone());
+        let mut judge = Self::of_range(old, new, windows, range, tolerance);
+        judge.partial = judge.partial_windows();
+        let rest = judge.range_without_partial();
+        judge.rest = rest.map(|range| {
+            Box::new(Self::of_range(old, new, (old_windows, new_windows), range, tolerance))
+        });
+        judge
+    }
+
+    /// Compares the windows that end at these times only.
+    fn of_range(
+        old: &'a RecordedOutput,
+        new: &'a RecordedOutput,
+        (old_windows, new_windows): (WindowEnds, WindowEnds),
+        range: (i64, i64),
+        tolerance: f64,
+    ) -> Self {
+        let shortest = [old_windows.interval_ms, new_windows.interval_ms].into_iter().min();
+        let slack_ms = SLACK_MS.min(shortest.unwrap_or(0) / 2);
         let is_aligned = are_aligned(&old_windows, &new_windows, range);
         let mut judge = Self {
             old,
@@ -52,6 +80,8 @@ impl<'a> Judge<'a> {
             is_aligned,
             may_shift: !is_aligned,
             tolerance,
+            partial: Vec::new(),
+            rest: None,
         };
         judge.may_shift |= judge.finds_shift();
         judge
@@ -128,6 +158,9 @@ impl<'a> Judge<'a> {
         if let Some(cause) = self.cause(series, &old, &new, &unequal) {
             return Verdict::Explained(cause);
         }
+        if let Some(cause) = self.partial_cause(series, &old, &new, &unequal) {
+            return Verdict::Explained(cause);
+        }
         let sum = |values: &Values| values.values().sum();
         let ends: BTreeSet<&i64> = old.keys().chain(new.keys()).collect();
         Verdict::Different(Difference {
@@ -173,26 +206,17 @@ impl<'a> Judge<'a> {
         {
             return Some(KnownCause::OtherEnds);
         }
+        if kind == ValueKind::Level && self.changes_within_windows(series, old, new) {
+            return Some(KnownCause::SeveralLevels);
+        }
         // The first and the last window may be shorter than the interval, of one daemon only.
-        let has_inner_windows = old.len().min(new.len()) > 2;
-        let is_cut = match kind {
-            ValueKind::Rate => self.counts_agree(series) == Some(true),
-            ValueKind::Statistic => self.may_shift && is_set(series),
-            _ => false,
-        };
-        if is_cut && has_inner_windows && unequal.iter().all(|end| self.is_edge(*end)) {
+        let is_cut = kind == ValueKind::Rate
+            && old.len().min(new.len()) > 2
+            && self.counts_agree(series) == Some(true);
+        if is_cut && unequal.iter().all(|end| self.is_edge(*end)) {
             return Some(KnownCause::Edge);
         }
-        // Only pystatsd wrote running totals, in a field whose name does not show the kind.
-        if kind != ValueKind::Unknown || !series.ends_with(" value") {
-            return None;
-        }
-        let increments = increments(old)?;
-        let from = increments.keys().next()? - self.slack_ms;
-        let rest: Values = new.range(from..).map(|(at, value)| (*at, *value)).collect();
-        let is_running = self.unequal(kind, &increments, &rest).0.is_empty()
-            || self.may_shift && self.sums_agree(&increments, &rest);
-        is_running.then_some(KnownCause::RunningTotals)
+        self.are_running_totals(series, old, new).then_some(KnownCause::RunningTotals)
     }
 
     /// Whether samples of a sum are in another window, and none is missing. The other window may be the
@@ -215,10 +239,15 @@ impl<'a> Judge<'a> {
             .any(|windows| [windows.ends.first(), windows.ends.last()].contains(&Some(&end)))
     }
 
+    /// Whether there are enough windows to conclude anything: of few with different ends, almost any
+    /// values would agree.
+    fn has_enough(&self, old: &Values, new: &Values) -> bool {
+        self.is_aligned || old.len().min(new.len()) >= WINDOWS_MIN
+    }
+
     /// Whether the values of windows with different ends agree.
     fn agrees(&self, kind: ValueKind, series: &str, old: &Values, new: &Values) -> bool {
-        // Of few windows, almost any values would.
-        if !self.is_aligned && old.len().min(new.len()) < WINDOWS_MIN {
+        if !self.has_enough(old, new) {
             return false;
         }
         match kind {
@@ -227,6 +256,7 @@ impl<'a> Judge<'a> {
                 self.counts_agree(series).unwrap_or_else(|| self.rates_agree(old, new))
             }
             ValueKind::Level => self.levels_agree(series, old, new),
+            ValueKind::Statistic if is_set(series) => self.members_agree(old, new),
             ValueKind::Statistic => self.samples_moved(series),
             ValueKind::Unknown => {
                 self.sums_agree(old, new)
@@ -269,12 +299,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Whether samples of the same timer are in other windows, and none is missing. Nothing is known of
-    /// the members of a set, except that windows of another phase have others.
+    /// Whether samples of the same timer are in other windows, and none is missing.
     fn samples_moved(&self, series: &str) -> bool {
-        if is_set(series) {
-            return !self.is_aligned;
-        }
         let count = sibling(series, "count");
         let (old, new) = (self.old.series.get(&count), self.new.series.get(&count));
         let (Some(old), Some(new)) = (old, new) else { return false };
@@ -293,38 +319,6 @@ impl<'a> Judge<'a> {
             values.iter().map(|(at, rate)| (*at, rate * seconds)).collect()
         };
         self.sums_agree(&sums(old, &self.old_windows), &sums(new, &self.new_windows))
-    }
-
-    /// Whether the last level of one is among the last two of the other, which may have one window
-    /// less; or, for a level that always changes, whether each lies between levels of the other around
-    /// that time.
-    fn levels_agree(&self, series: &str, old: &Values, new: &Values) -> bool {
-        let last =
-            |values: &Values| -> Vec<f64> { values.values().rev().take(2).copied().collect() };
-        let (last_old, last_new) = (last(old), last(new));
-        let has = |levels: &[f64], level: Option<&f64>| {
-            level.is_some_and(|level| levels.iter().any(|one| self.is_equal(*one, *level)))
-        };
-        let all = |recording: &'a RecordedOutput| recording.series.get(series);
-        has(&last_new, last_old.first())
-            || has(&last_old, last_new.first())
-            || all(self.new).is_some_and(|new| self.lies_between(old, new))
-                && all(self.old).is_some_and(|old| self.lies_between(new, old))
-    }
-
-    /// Whether each value is neither smaller nor larger than all values of the other daemon that are
-    /// at most a window away; values before the other's first or after its last one do not count.
-    fn lies_between(&self, values: &Values, others: &Values) -> bool {
-        let near = self.window_away_ms();
-        let edges = others.keys().next().zip(others.keys().next_back());
-        let Some((first, last)) = edges else { return false };
-        let is_inside = |at: i64| at - self.slack_ms > *first && at + self.slack_ms < *last;
-        let mut inner = values.iter().filter(|(at, _)| is_inside(**at)).peekable();
-        inner.peek().is_some()
-            && inner.all(|(at, value)| {
-                let around = || others.range(at - near..=at + near).map(|(_, other)| *other);
-                around().any(|other| other >= *value) && around().any(|other| other <= *value)
-            })
     }
 
     /// Whether the counts of the same counter or timer agree; `None` without another series that
@@ -349,16 +343,22 @@ impl<'a> Judge<'a> {
             self.has_moved(series, &old, &new)
                 && (self.totals_agree(series, &old, &new)
                     || self.goes_both_ways(series, &old, &new))
+                || self.totals_show_shift(series, &old, &new)
         })
     }
 
     fn goes_both_ways(&self, series: &str, old: &Values, new: &Values) -> bool {
-        let differences = old.iter().filter_map(|(end, old)| Some(old - new.get(end)?));
-        let (more, less) = differences.fold((false, false), |(more, less), difference| {
-            (more || difference > 0.0, less || difference < 0.0)
-        });
-        more && less && ValueKind::of(series) == ValueKind::Sum && self.sums_agree(old, new)
+        ValueKind::of(series) == ValueKind::Sum
+            && is_larger_in_both(old, new)
+            && self.sums_agree(old, new)
     }
+}
+
+/// Whether some values of both are larger than the other's of the same time.
+fn is_larger_in_both(old: &Values, new: &Values) -> bool {
+    let differences = || old.iter().filter_map(|(end, old)| Some(old - new.get(end)?));
+    differences().any(|difference| difference > 0.0)
+        && differences().any(|difference| difference < 0.0)
 }
 
 /// Whether all windows in this range end at multiples of one interval, counted from the same time. One
@@ -383,15 +383,6 @@ fn is_idle(kind: ValueKind, values: &Values, end: i64) -> bool {
     let before = values.range(..end).next_back();
     let is_repeated = before.is_some_and(|(_, before)| *before == value);
     value == 0.0 || kind == ValueKind::Level && is_repeated
-}
-
-/// The increments of totals that never decrease and do increase; `None` for other values.
-fn increments(values: &Values) -> Option<Values> {
-    let pairs = values.iter().zip(values.iter().skip(1));
-    let increments: Values = pairs.map(|((_, old), (at, new))| (*at, new - old)).collect();
-    let grows = increments.values().any(|increment| *increment > 0.0);
-    let never_falls = increments.values().all(|increment| *increment >= 0.0);
-    (grows && never_falls).then_some(increments)
 }
 
 /// Whether a series is about the daemon that wrote it.

@@ -30,6 +30,10 @@ impl ValueKind {
             Some(&"sets") => return Self::Statistic,
             _ => {}
         }
+        // A bin counts samples.
+        if in_histogram(path) {
+            return Self::Sum;
+        }
         Self::of_field(parts.last().copied().unwrap_or_default())
     }
 
@@ -47,9 +51,14 @@ impl ValueKind {
 fn is_statistic(field: &str) -> bool {
     let word = field.split_once('_').map_or(field, |(word, _)| word);
     let is_percentile = field.strip_prefix('p').is_some_and(|n| n.parse::<f64>().is_ok());
-    let words =
-        ["mean", "median", "upper", "lower", "std", "stddev", "min", "max", "count", "sum", "bin"];
+    let words = ["mean", "median", "upper", "lower", "std", "stddev", "min", "max", "count", "sum"];
     is_percentile || words.contains(&word)
+}
+
+/// Whether a path is that of a bin of a timer's histogram, such as `stats.timers.a.histogram.bin_10`.
+fn in_histogram(path: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(above, field)| field.starts_with("bin_") && above.ends_with(".histogram"))
 }
 
 /// The name of another field of the same timer: that of `stats.timers.a.mean` for `count` is
@@ -60,6 +69,8 @@ pub(super) fn sibling(series: &str, field: &str) -> String {
     }
     let (path, tags) = series.split_once(';').map_or((series, None), |(p, t)| (p, Some(t)));
     let above = path.rsplit_once('.').map_or("", |(above, _)| above);
+    let timer = if in_histogram(path) { above.strip_suffix(".histogram") } else { None };
+    let above = timer.unwrap_or(above);
     match tags {
         Some(tags) => format!("{above}.{field};{tags}"),
         None => format!("{above}.{field}"),
@@ -81,6 +92,8 @@ mod tests {
             ("stats.timers.a.mean_90", ValueKind::Statistic),
             ("stats.timers.a.count_90", ValueKind::Statistic),
             ("stats.timers.a.sum_squares", ValueKind::Sum),
+            ("stats.timers.a.histogram.bin_10;k=v", ValueKind::Sum),
+            ("stats.gauges.a.histogram.bin_10", ValueKind::Level),
             ("stats_counts.a", ValueKind::Unknown),
             ("a{k=v w} p99.9", ValueKind::Statistic),
             ("a value", ValueKind::Unknown),
@@ -92,6 +105,7 @@ mod tests {
     #[test]
     fn a_sibling_is_another_field_of_the_same_timer() {
         assert_eq!(sibling("stats.timers.a.mean;k=v", "count"), "stats.timers.a.count;k=v");
+        assert_eq!(sibling("stats.timers.a.histogram.bin_5", "count"), "stats.timers.a.count");
         assert_eq!(sibling("a{k=v} mean", "count"), "a{k=v} count");
     }
 }

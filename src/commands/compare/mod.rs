@@ -3,6 +3,7 @@
 
 mod hint;
 mod interleave;
+mod interrupt;
 mod judge;
 mod kind;
 mod listen;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use basics::escape::visible;
 use thiserror::Error;
 
+use self::interrupt::Interrupts;
 use self::listen::SharedOutput;
 use self::options::{CompareArgs, CompareSource};
 use self::recording::RecordedOutput;
@@ -106,25 +108,29 @@ fn run(args: &CompareArgs) -> Result<bool, CompareError> {
 /// Reads both sources.
 #[allow(clippy::print_stderr)]
 async fn record(args: &CompareArgs) -> Result<(RecordedOutput, RecordedOutput), CompareError> {
+    // Not while files or topics are read, which a signal ends at once.
+    let interrupts = args.old.is_live().then(Interrupts::new).transpose();
+    let interrupts = interrupts.map_err(CompareError::Start)?;
     let old = OpenSource::open(&args.old, args.length.get()).await?;
     let new = OpenSource::open(&args.new, args.length.get()).await?;
-    if old.is_live() || new.is_live() {
+    if let Some(interrupts) = interrupts {
         eprintln!("comparing for {}; Ctrl-C ends it earlier", args.length);
-        listen(args.length.get(), &old, &new).await?;
+        listen(args.length.get(), interrupts, &old, &new).await;
     }
     Ok((old.take(), new.take()))
 }
 
 /// Waits while daemons send, until the time is over or the user ends it.
-async fn listen(length: Duration, old: &OpenSource, new: &OpenSource) -> Result<(), CompareError> {
+#[allow(clippy::print_stderr)]
+async fn listen(length: Duration, mut interrupts: Interrupts, old: &OpenSource, new: &OpenSource) {
     let start = Instant::now();
     let mut progress = ProgressLine::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
-            ended = &mut interrupt => {
-                ended.map_err(CompareError::Start)?;
+            signal = interrupts.next() => {
+                progress.clear();
+                eprintln!("{signal} ended it after {} s", start.elapsed().as_secs());
                 break;
             }
             _ = second.tick() => {
@@ -141,7 +147,6 @@ async fn listen(length: Duration, old: &OpenSource, new: &OpenSource) -> Result<
         }
     }
     progress.clear();
-    Ok(())
 }
 
 /// A source that was read, or that is being read in a task.
@@ -173,10 +178,6 @@ impl OpenSource {
             }
         };
         Ok(Self { recording, task: task.map(tokio::spawn) })
-    }
-
-    fn is_live(&self) -> bool {
-        self.task.is_some()
     }
 
     fn take(&self) -> RecordedOutput {

@@ -11,14 +11,25 @@ pub(super) enum KnownCause {
     SelfMetrics,
     /// Only one daemon has a window at the start or the end.
     Edge,
+    /// One daemon received only a part of its first or last window, and the others agree.
+    Partial,
+    /// A gauge is set several times in windows that end at different times.
+    SeveralLevels,
     /// The old daemon writes running totals.
     RunningTotals,
 }
 
 impl KnownCause {
     /// All causes.
-    pub(super) const ALL: [Self; 5] =
-        [Self::OtherEnds, Self::Idle, Self::SelfMetrics, Self::Edge, Self::RunningTotals];
+    pub(super) const ALL: [Self; 7] = [
+        Self::OtherEnds,
+        Self::Idle,
+        Self::SelfMetrics,
+        Self::Edge,
+        Self::Partial,
+        Self::SeveralLevels,
+        Self::RunningTotals,
+    ];
 
     /// The word in JSON.
     pub(super) const fn word(self) -> &'static str {
@@ -27,6 +38,8 @@ impl KnownCause {
             Self::Idle => "idle",
             Self::SelfMetrics => "self_metrics",
             Self::Edge => "edge",
+            Self::Partial => "partial_window",
+            Self::SeveralLevels => "several_levels",
             Self::RunningTotals => "running_totals",
         }
     }
@@ -40,6 +53,12 @@ impl KnownCause {
             Self::Idle => "only one writes a value for a series without samples (see `idle`)",
             Self::SelfMetrics => "metrics of a daemon about itself",
             Self::Edge => "only one has a window at the start or the end of the comparison",
+            Self::Partial => {
+                "partial first or last window: one daemon began later or ended earlier; the other windows agree"
+            }
+            Self::SeveralLevels => {
+                "set several times per window, and the windows end at different times; each level is within the other's around it"
+            }
             Self::RunningTotals => "old writes running totals, new the increments of each window",
         }
     }

@@ -210,8 +210,117 @@ fn sums_that_are_larger_now_here_now_there_show_that_samples_move() {
 fn levels_that_always_change_lie_between_the_other_levels_around_that_time() {
     let old = windows("stats.gauges.g", 0, &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
     let later = windows("stats.gauges.g", 4, &[14.0, 24.0, 34.0, 44.0, 54.0, 64.0]);
-    let explained = Verdict::Explained(KnownCause::OtherEnds);
+    let explained = Verdict::Explained(KnownCause::SeveralLevels);
     assert_eq!(verdict("stats.gauges.g", &old, &later), explained);
     let other = windows("stats.gauges.g", 4, &[14.0, 24.0, 99.0, 44.0, 54.0, 64.0]);
     assert!(matches!(verdict("stats.gauges.g", &old, &other), Verdict::Different(_)));
+}
+
+/// Whether a verdict explains a difference, and how.
+fn cause(verdict: &Verdict) -> Option<KnownCause> {
+    match verdict {
+        Verdict::Explained(cause) => Some(*cause),
+        _ => None,
+    }
+}
+
+#[test]
+fn bins_of_a_histogram_are_sums() {
+    let bin = "stats.timers.a.histogram.bin_10";
+    let moved = cause(&verdict(
+        bin,
+        &windows(bin, 0, &[9.0, 12.0, 7.0, 10.0, 8.0, 9.0]),
+        &windows(bin, 4, &[10.0, 10.0, 8.0, 10.0, 8.0, 9.0]),
+    ));
+    assert_eq!(moved, Some(KnownCause::OtherEnds));
+    let lost = verdict(bin, &windows(bin, 0, &[9.0; 30]), &windows(bin, 4, &[8.0; 30]));
+    assert_eq!(cause(&lost), None);
+}
+
+#[test]
+fn members_of_a_set_move_to_the_next_window_but_are_not_lost() {
+    let set = "stats.sets.v.count";
+    let with = |moved: f64, members: &[f64]| {
+        let counts = [100.0, 100.0 - moved, 100.0 + moved, 100.0, 100.0, 100.0, 100.0, 100.0];
+        windows("a.count", 0, &counts) + &windows(set, 0, members)
+    };
+    let all = with(0.0, &[90.0; 8]);
+    let mut members = [90.0; 8];
+    let of = |moved, members: &[f64]| cause(&verdict(set, &with(moved, members), &all));
+    members[1] = 89.0;
+    assert_eq!(of(1.0, &members), Some(KnownCause::OtherEnds), "a member that is in both");
+    assert_eq!(of(0.0, &members), None, "nothing moved");
+    members[2] = 91.0;
+    assert_eq!(of(1.0, &members), Some(KnownCause::OtherEnds));
+    members[1] = 60.0;
+    assert_eq!(of(1.0, &members), None, "more than the samples of a moment");
+    assert_eq!(of(1.0, &[89.0; 8]), None, "one in each window");
+}
+
+#[test]
+fn a_set_with_other_ends_has_as_many_members_on_average() {
+    let set = "stats.sets.v.count";
+    let of =
+        |new: &[f64]| cause(&verdict(set, &windows(set, 0, &[90.0; 40]), &windows(set, 4, new)));
+    let near: Vec<f64> = (0..40).map(|k| f64::from(86 + k % 8)).collect();
+    assert_eq!(of(&near), Some(KnownCause::OtherEnds));
+    assert_eq!(of(&[70.0; 40]), None, "a fifth is missing in each window");
+    let mut burst = [90.0; 40];
+    burst[20] = 400.0;
+    assert_eq!(of(&burst), None, "more than the windows around it have");
+}
+
+#[test]
+fn only_the_first_or_last_window_of_a_daemon_is_partial_and_only_with_less() {
+    let old = windows("a.count", 0, &[100.0; 8]);
+    let of = |values: &[f64]| cause(&verdict("a.count", &old, &windows("a.count", 0, values)));
+    let mut values = [100.0; 8];
+    values[0] = 94.0;
+    assert_eq!(of(&values), Some(KnownCause::Partial));
+    values[7] = 20.0;
+    assert_eq!(of(&values), Some(KnownCause::Partial));
+    values[6] = 99.0;
+    assert_eq!(of(&values), None, "a window inside");
+    let later = windows("a.count", 10, &[94.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0]);
+    assert_eq!(cause(&verdict("a.count", &old, &later)), Some(KnownCause::Partial));
+    assert_eq!(cause(&verdict("a.count", &later, &old)), Some(KnownCause::Partial));
+    let more = later.replace("94", "106");
+    assert_eq!(cause(&verdict("a.count", &old, &more)), None, "a part of a window has not more");
+    // Most series show that the new daemon received the part, so that this one lost samples.
+    let most = |first: f64| windows("b.count", 0, &[first, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0]);
+    let most = |first: f64| most(first) + &most(first).replace("b.", "c.");
+    values = [100.0; 8];
+    values[0] = 94.0;
+    let (cut, whole) = (windows("a.count", 0, &values) + &most(9.0), old + &most(5.0));
+    assert_eq!(cause(&verdict("a.count", &cut, &whole)), None);
+}
+
+#[test]
+fn a_partial_window_changes_all_fields_of_a_timer_but_no_level() {
+    let timer = |count: f64, first: f64| {
+        windows("t.count", 0, &[count, 9.0, 9.0, 9.0, 9.0])
+            + &windows("t.mean", 0, &[first, 2.0, 2.0, 2.0, 2.0])
+            + &windows("stats.gauges.g", 0, &[first, 2.0, 2.0, 2.0, 2.0])
+    };
+    let of = |series, count| cause(&verdict(series, &timer(9.0, 1.0), &timer(count, 7.0)));
+    assert_eq!(of("t.mean", 5.0), Some(KnownCause::Partial));
+    assert_eq!(of("t.mean", 9.0), None, "its samples are complete");
+    assert_eq!(of("stats.gauges.g", 5.0), None);
+}
+
+#[test]
+fn samples_that_moved_between_windows_of_running_totals_are_recognized() {
+    let records = |values: &[f64]| -> String {
+        windows("a value", 0, values).lines().map(totals_record).collect()
+    };
+    let new = records(&[100.0; 5]);
+    for (totals, expected) in [
+        ([102.0, 202.0, 302.0, 402.0, 500.0], Some(KnownCause::RunningTotals)),
+        ([5100.0, 5202.0, 5300.0, 5400.0, 5500.0], Some(KnownCause::RunningTotals)),
+        ([102.0, 202.0, 302.0, 402.0, 502.0], Some(KnownCause::RunningTotals)),
+        ([100.0, 200.0, 290.0, 390.0, 490.0], None),
+        ([100.0, 160.0, 300.0, 400.0, 500.0], None),
+    ] {
+        assert_eq!(cause(&verdict("a value", &records(&totals), &new)), expected, "{totals:?}");
+    }
 }
