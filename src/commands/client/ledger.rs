@@ -135,6 +135,11 @@ impl AdminClient {
         self.may_change
     }
 
+    /// Whether it is a Unix socket.
+    pub(crate) fn is_socket(&self) -> bool {
+        self.url.starts_with("unix:")
+    }
+
     /// Reloads the daemon's configuration. Waits for the outcome.
     ///
     /// # Errors

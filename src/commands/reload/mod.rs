@@ -119,7 +119,8 @@ fn report(outcome: Result<Option<LastReload>, ReloadCommandError>) -> ExitCode {
         }
         Ok(None) => {
             println!(
-                "reload requested; without an admin endpoint, only its log reports the outcome"
+                "reload requested; without access to the admin endpoint, only the log of the daemon \
+                 reports the outcome"
             );
             ExitCode::SUCCESS
         }
@@ -154,12 +155,17 @@ pub(crate) fn admin_of(
     }
 }
 
-/// Signals the daemon and waits for the outcome; `None` without an admin endpoint.
+/// Requests a reload or signals the daemon, and waits for the outcome; `None` without access to its admin
+/// endpoint.
 fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     let admin = admin_of(args.admin.as_deref(), &args.access, &args.config);
     let admin = admin.map_err(ReloadCommandError::NoDaemon)?;
     if admin.may_change() && args.pid.is_none() {
-        return admin.reload(OUTCOME_TIMEOUT).map(Some).map_err(ReloadCommandError::Socket);
+        match admin.reload(OUTCOME_TIMEOUT) {
+            // The file may have the credentials that the daemon gets by this reload.
+            Err(LedgerError::Refused { .. }) if args.admin.is_none() && !admin.is_socket() => {}
+            outcome => return outcome.map(Some).map_err(ReloadCommandError::Socket),
+        }
     }
     let before = match (admin.status(), args.pid) {
         (Ok(status), _) => status,
@@ -183,7 +189,11 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
             (Err(_), Some(moved)) => moved.status(),
             (status, _) => status,
         };
-        let status = status.map_err(ReloadCommandError::Ended)?;
+        let status = match status {
+            // Since the reload, the endpoint asks for credentials that this command lacks.
+            Err(LedgerError::Refused { .. }) => return Ok(None),
+            status => status.map_err(ReloadCommandError::Ended)?,
+        };
         if status.instance == before.instance && count(&status) > count(&before) {
             return Ok(status.reload.last);
         }

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Pause between two looks at the file.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Maximum number of bytes of the file that are compared: more than a daemon accepts.
 const COMPARED_BYTES_MAX: u64 = 16 << 20;
 
@@ -23,15 +23,16 @@ const COMPARED_BYTES_MAX: u64 = 16 << 20;
 /// When the system refuses a handler of signals.
 pub(super) fn watch(file: &Path, mut reload: impl FnMut() -> bool) -> io::Result<()> {
     let mut stop = Stop::new()?;
-    let mut current = None;
+    let (mut current, mut seen) = (None, None);
     loop {
-        // While the file is missing or unreadable, such as during its replacement, nothing has changed.
-        if let Ok(content) = read(file)
-            && current.as_ref() != Some(&content)
-            && reload()
-        {
-            current = Some(content);
+        // While the file is missing, empty, unreadable or still being written, nothing has changed: the
+        // beginning of a configuration is another valid one.
+        let content = read(file).ok().filter(|content| !content.trim_ascii().is_empty());
+        let is_settled = content.is_some() && content == seen;
+        if is_settled && content != current && reload() {
+            current.clone_from(&content);
         }
+        seen = content;
         if stop.within(PAUSE) {
             return Ok(());
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
 
-/// What changes with the content of a file: device, inode, size and time. A renamed file and a changed
-/// symbolic link have another inode.
+/// What changes with the content of a file or with the permission to read it: device, inode, size, and the
+/// time of the latest change, which no program can set. A renamed file and a changed symbolic link have
+/// another inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp(u64, u64, u64, (i64, i64));
 
@@ -31,12 +32,12 @@ impl WatchedFiles {
 
 fn stamp(path: &Path) -> Option<FileStamp> {
     let data = fs::metadata(path).ok()?;
-    Some(FileStamp(data.dev(), data.ino(), data.size(), (data.mtime(), data.mtime_nsec())))
+    Some(FileStamp(data.dev(), data.ino(), data.size(), (data.ctime(), data.ctime_nsec())))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -54,6 +55,9 @@ mod tests {
         fs::write(&path, "ab").unwrap();
         let written = files.now();
         assert_ne!(written, files);
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&path, mode).unwrap();
+        assert_ne!(files.now(), written, "it may have become readable");
         fs::remove_file(&path).unwrap();
         let removed = written.now();
         assert_ne!(removed, written);

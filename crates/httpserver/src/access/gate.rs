@@ -20,7 +20,10 @@ use crate::accept::SocketPeer;
 use crate::stats::{AccessStats, Denied};
 
 /// Pause between two looks at the files of the configuration.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// Why a changed file is not used by itself: an empty or truncated one would open the server to everyone.
+const WEAKER: &str =
+    "without it the server would need no credentials, or no TLS; if this is intended, reload";
 
 /// How a client proved its identity. An extension of the requests at addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,32 +192,41 @@ impl AccessGate {
 
     /// Reads the files of the configuration again when they have changed. Ends never.
     pub(crate) async fn watch(&self, server: &str) -> Infallible {
-        let mut refused = None;
+        let (mut refused, mut seen) = (None, None);
         loop {
+            tokio::time::sleep(LOOK_PAUSE).await;
             let access = self.current();
             if access.files.is_empty() {
-                self.replaced.notified().await;
                 continue;
             }
-            tokio::time::sleep(LOOK_PAUSE).await;
             let looked_at = Arc::clone(&access);
             let now = tokio::task::spawn_blocking(move || looked_at.files.now()).await;
             let Ok(now) = now else { continue };
+            // A file that is being written changes from look to look, and its beginning may be valid.
+            let is_settled = seen.replace(now.clone()).as_ref() == Some(&now);
             // A file that could not be used is read again only when it changes once more.
-            if now == access.files || refused.as_ref() == Some(&now) {
+            if !is_settled || now == access.files || refused.as_ref() == Some(&now) {
                 continue;
             }
             let config = access.config.clone();
             let loaded = tokio::task::spawn_blocking(move || Access::load(&config)).await;
-            match loaded {
-                // A reload in the meantime has read the files too.
-                Ok(Ok(loaded)) if Arc::ptr_eq(&access, &self.current()) => {
-                    self.replace(Arc::new(loaded));
+            let Ok(loaded) = loaded else { continue };
+            let usable = loaded.map_err(|error| error.to_string()).and_then(|loaded| {
+                let is_weaker = access.is_restricted() && !loaded.is_restricted()
+                    || access.is_encrypted() && !loaded.is_encrypted();
+                if is_weaker { Err(WEAKER.to_owned()) } else { Ok(loaded) }
+            });
+            match usable {
+                Ok(loaded) => {
                     refused = None;
-                    info!(server, "certificates and users read again, because a file has changed");
+                    if self.replace_if_current(&access, Arc::new(loaded)) {
+                        info!(
+                            server,
+                            "certificates and users read again, because a file has changed"
+                        );
+                    }
                 }
-                Ok(Ok(_)) | Err(_) => {}
-                Ok(Err(problem)) => {
+                Err(problem) => {
                     error!(
                         server,
                         "a changed file is not used, the previous content is: {problem}"

@@ -1,6 +1,6 @@
 //! Verifies passwords, without letting clients use up the processor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -66,9 +66,9 @@ impl ComparisonKey {
 pub(super) struct VerifiedPasswords(Mutex<HashMap<UserName, Digest>>);
 
 impl VerifiedPasswords {
-    /// Forgets all of them.
-    pub(super) fn clear(&self) {
-        self.0.lock().clear();
+    /// Forgets those of users who are not in `users`. A changed hash of a user makes the rest useless.
+    pub(super) fn keep(&self, users: &BTreeMap<UserName, PasswordHash>) {
+        self.0.lock().retain(|user, _| users.contains_key(user));
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(is_right(&old, "y", &none).await, Err(TooManyWaiting));
         assert_eq!(is_right(&new, "x", &none).await, Err(TooManyWaiting));
         assert_eq!(is_right(&new, "x", &one).await, Ok(false));
-        verified.clear();
+        verified.keep(&BTreeMap::new());
         assert_eq!(is_right(&old, "x", &none).await, Err(TooManyWaiting));
     }
 
