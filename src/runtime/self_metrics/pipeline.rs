@@ -71,7 +71,10 @@ impl SelfMetricsRecorder {
         }
         let values: Vec<&str> = sample.labels.iter().map(|(_, value)| value.as_str()).collect();
         let previous = self.recorded.entry((family.name, values.join("\n"))).or_default();
-        let increase = sample.value - std::mem::replace(previous, sample.value);
+        let before = std::mem::replace(previous, sample.value);
+        // A count begins again when a listener, a mirror or a secret is replaced by another one of its name.
+        let is_reset = sample.value < before;
+        let increase = if is_reset { sample.value } else { sample.value - before };
         Some(SampleValue::Counter(increase))
     }
 

@@ -303,8 +303,8 @@ impl Server {
             return;
         }
         let Ok(tls) = self.new_session() else { return };
-        self.make_room_for_handshake();
         self.make_room(address.map(|address| address.ip()));
+        self.make_room_for_handshake();
         let number = self.last_number + 1;
         if let Err(error) = watch(&self.poll, &socket, number) {
             // This connection is lost; accepting resumes after the pause.

@@ -38,6 +38,9 @@ pub struct ReplayWindow {
     remembered: usize,
     /// Datagrams that were signed before this second are refused.
     first: u64,
+    /// Seconds after this one are of a time from which the clock was set back. They are the first to be
+    /// forgotten, because the seconds that the clock reaches before them need the room.
+    unreachable: u64,
 }
 
 impl ReplayWindow {
@@ -45,14 +48,14 @@ impl ReplayWindow {
     /// its own may have accepted them.
     #[must_use]
     pub fn new(now: u64) -> Self {
-        Self { accepted: BTreeMap::new(), remembered: 0, first: now }
+        Self { accepted: BTreeMap::new(), remembered: 0, first: now, unreachable: u64::MAX }
     }
 
     /// Creates a window of stored contents: the first second that it accepts, and accepted datagrams.
     #[must_use]
     pub fn restored(first: u64, accepted: BTreeMap<u64, HashSet<u64>>) -> Self {
         let remembered = accepted.values().map(HashSet::len).sum();
-        Self { accepted, remembered, first }
+        Self { accepted, remembered, first, unreachable: u64::MAX }
     }
 
     /// The first second that it accepts.
@@ -107,6 +110,9 @@ impl ReplayWindow {
             // The clock was set back by more than the window. Without this step, datagrams would be
             // refused until it reaches its former time.
             self.first = earliest;
+            self.unreachable = now.saturating_add(seconds);
+        } else if now > self.unreachable {
+            self.unreachable = u64::MAX;
         }
         if earliest > self.first {
             self.forget_before(earliest);
@@ -120,15 +126,21 @@ impl ReplayWindow {
         self.remembered -= forgotten.values().map(HashSet::len).sum::<usize>();
     }
 
-    /// Forgets the oldest seconds until there is room for a datagram of this one. Returns whether it
-    /// forgot any.
+    /// Forgets seconds until there is room for a datagram of this one: those that the clock has left by
+    /// being set back, then the oldest. Returns whether it forgot any.
     fn make_room(&mut self, datagrams: usize, signed: u64) -> Result<bool, ReplayRefusal> {
         let mut is_shortened = false;
         while self.remembered >= datagrams {
+            is_shortened = true;
+            if let Some(last) = self.accepted.last_entry()
+                && *last.key() > self.unreachable
+            {
+                self.remembered -= last.remove().len();
+                continue;
+            }
             let oldest = self.accepted.first_key_value().map(|(second, _)| *second);
             let oldest = oldest.filter(|oldest| *oldest < signed).ok_or(ReplayRefusal::Full)?;
             self.forget_before(oldest + 1);
-            is_shortened = true;
         }
         Ok(is_shortened)
     }
@@ -187,6 +199,18 @@ mod tests {
         assert_eq!(window.accept(102, BOUNDS, 100, 6), Err(ReplayRefusal::Stale));
         assert_eq!(window.accept(102, BOUNDS, 101, 3), Err(ReplayRefusal::Replayed));
         assert_eq!(window.accept(102, BOUNDS, 102, 7), Ok(false), "there is room");
+    }
+
+    #[test]
+    fn a_full_window_accepts_datagrams_after_the_clock_was_set_back() {
+        let mut window = ReplayWindow::new(3_600);
+        for (second, id) in [(3_600, 1), (3_600, 2), (3_601, 3), (3_602, 4)] {
+            assert_eq!(window.accept(3_602, BOUNDS, second, id), Ok(false));
+        }
+        for (now, id) in (100..130).zip(5..) {
+            assert!(window.accept(now, BOUNDS, now, id).is_ok(), "{now}");
+            assert_eq!(window.accept(now, BOUNDS, now, id), Err(ReplayRefusal::Replayed));
+        }
     }
 
     #[test]

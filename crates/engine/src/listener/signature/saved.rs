@@ -25,7 +25,7 @@ pub(super) fn encode(key: &KeyIdentity, window: &ReplayWindow, room: usize, out:
     for (second, ids) in window.accepted() {
         let needed = (2 + ids.len()) * NUMBER_BYTES;
         if needed > room {
-            first = first.max(second + 1);
+            first = first.max(second.saturating_add(1));
             break;
         }
         room -= needed;

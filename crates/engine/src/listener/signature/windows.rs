@@ -29,10 +29,11 @@ impl ReplayWindows {
     pub fn of(&self, key: &SigningKey, now: u64) -> SharedWindow {
         let key = key.identity();
         let mut known = self.0.lock();
-        known.retain(|one| one.is_needed(now));
+        // Before old ones are forgotten: after a long pause, this one may be among them.
         if let Some(found) = known.iter().find(|one| one.key == key) {
             return Arc::clone(&found.window);
         }
+        known.retain(|one| one.is_needed(now));
         let window = Arc::new(Mutex::new(ReplayWindow::new(now)));
         known.push(KnownWindow { key, window: Arc::clone(&window) });
         window
@@ -66,7 +67,10 @@ impl KnownWindow {
     /// Whether a listener has it, or may accept a datagram again that it knows.
     fn is_needed(&self, now: u64) -> bool {
         let is_used = Arc::strong_count(&self.window) > 1;
-        is_used || self.window.lock().newest() + WINDOW_MAX.get().as_secs() >= now
+        is_used || {
+            let newest = self.window.lock().newest();
+            newest.saturating_add(WINDOW_MAX.get().as_secs()) >= now
+        }
     }
 }
 
