@@ -98,16 +98,9 @@ final class FleetPipeline {
             results.add(results(query));
         }
         DataStream<Result> first = results.remove(0);
-        return limited(results.stream().reduce(first, (all, next) -> all.union(next)));
-    }
-
-    private DataStream<Result> limited(DataStream<Result> results) {
-        Duration pause = config.time().correctEvery();
-        if (pause.isZero()) {
-            return results;
-        }
-        return results.keyBy(result -> result.series)
-                .process(new CorrectionLimit(pause))
+        DataStream<Result> all = results.stream().reduce(first, (some, next) -> some.union(next));
+        return all.keyBy(result -> result.series)
+                .process(new CorrectionLimit(config.time().correctEvery()))
                 .returns(TypeInformation.of(Result.class))
                 .uid("corrections")
                 .name("corrections");

@@ -55,6 +55,11 @@ public final class CorrectionLimit extends KeyedProcessFunction<String, Result, 
     public void processElement(Result result, Context context, Collector<Result> out) throws Exception {
         String key = result.key();
         Passed before = passed.get(key);
+        if (pause == 0 && before == null) {
+            // The operator stays in the job without a pause, so that a savepoint fits after its change.
+            out.collect(result);
+            return;
+        }
         if (before == null) {
             pass(key, result, context.timerService(), out);
             return;

@@ -29,8 +29,13 @@ class CorrectionLimitTest {
     }
 
     private static KeyedOneInputStreamOperatorTestHarness<String, Result, Result> harness() throws Exception {
+        return harness(Duration.ofSeconds(5));
+    }
+
+    private static KeyedOneInputStreamOperatorTestHarness<String, Result, Result> harness(Duration pause)
+            throws Exception {
         return new KeyedOneInputStreamOperatorTestHarness<>(
-                new KeyedProcessOperator<>(new CorrectionLimit(Duration.ofSeconds(5))),
+                new KeyedProcessOperator<>(new CorrectionLimit(pause)),
                 result -> result.series, Types.STRING);
     }
 
@@ -112,5 +117,22 @@ class CorrectionLimitTest {
         result("s", 10_000, "v2");
         harness.processWatermark(Watermark.MAX_WATERMARK);
         assertEquals(List.of("s v1", "s v2"), passed());
+    }
+
+    @Test
+    void aCorrectionThatWaitsPassesAfterThePauseWasRemoved() throws Exception {
+        result("s", 10_000, "v1");
+        result("s", 10_000, "v2");
+        var snapshot = harness.snapshot(1, 1_000);
+        harness.close();
+        harness = harness(Duration.ZERO);
+        harness.initializeState(snapshot);
+        harness.open();
+        harness.setProcessingTime(60_000);
+        result("s", 10_000, "v3");
+        result("s", 10_000, "v4");
+        harness.setProcessingTime(60_001);
+        assertEquals("s v4", passed().get(passed().size() - 1), passed().toString());
+        assertEquals("s v2", passed().get(0));
     }
 }
