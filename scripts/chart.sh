@@ -41,7 +41,7 @@ install_helm() {
     [[ $("$tools/bin/helm" version --short 2>/dev/null) == "$helm_version"* ]] && return
     echo "installing Helm $helm_version into $tools (minutes)"
     # The version, which the linker sets in Helm's own builds.
-    GOBIN=$tools/bin go install -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$helm_version" \
+    GOTOOLCHAIN=auto GOBIN=$tools/bin go install -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$helm_version" \
         "helm.sh/helm/v3/cmd/helm@$helm_version"
 }
 

@@ -44,7 +44,7 @@ debian_sources() { # ARCH
     codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     # shellcheck disable=SC2016 # apt expands this
     apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' |
-        grep " $codename" | sort -u |
+        { grep " $codename" || true; } | sort -u |
         sed "s#^#deb [arch=$1 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] #; s#\$# main#"
 }
 
@@ -55,7 +55,7 @@ download() { # ARCH PACKAGE... -> the .deb files in $work/debs/ARCH
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$debs"
     debian_sources "$architecture" >"$apt/sources.list"
     if [[ ! -s $apt/sources.list ]]; then
-        echo "image.sh: apt has no repository of Debian on this host; build the image on Debian" >&2
+        echo "image.sh: apt has no list of a repository of Debian: run apt-get update, or build the image on Debian" >&2
         return 1
     fi
     local options=(

@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Functions for the scripts in this folder, which source it. Needs bash 5.1 or later.
 
+# Scripts read the output of other programs, and write dates that apt reads.
+export LC_ALL=C
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root" || exit
 

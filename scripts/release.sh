@@ -148,7 +148,9 @@ step_python() {
 }
 
 step_fleet() {
-    mvn -q -B --no-transfer-progress -f fleet/pom.xml package -DskipTests \
+    # As root of a user namespace, Java would take root's own folder for that of the user.
+    MAVEN_OPTS="${MAVEN_OPTS:-} -Duser.home=$HOME" \
+        mvn -q -B --no-transfer-progress -f fleet/pom.xml package -DskipTests \
         "-Dproject.build.outputTimestamp=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
     cp fleet/target/tallyd-fleet.jar "$dist/tallyd-fleet-$version.jar"
 }
@@ -161,6 +163,7 @@ step_checksums() {
 }
 
 step_sign() {
+    (cd "$dist" && sha256sum --check --quiet SHA256SUMS)
     scripts/repositories.sh "$dist" "$key"
     gpg --batch --yes --local-user "$key" --armor --detach-sign "$dist/SHA256SUMS"
 }

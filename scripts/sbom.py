@@ -32,8 +32,14 @@ def checksums():
     return {(name, version): checksum for name, version, checksum in entries}
 
 
+def is_own(package):
+    return package["source"] is None
+
+
 def reference(package):
-    return f"pkg:cargo/{package['name']}@{package['version']}"
+    # A purl of a crate of this project would name a crate of another one, with the same name on crates.io.
+    kind = "tallyd:" if is_own(package) else "pkg:cargo/"
+    return f"{kind}{package['name']}@{package['version']}"
 
 
 def component(package, known, is_linked):
@@ -42,9 +48,10 @@ def component(package, known, is_linked):
         "bom-ref": reference(package),
         "name": package["name"],
         "version": package["version"],
-        "purl": reference(package),
         "scope": "required" if is_linked else "excluded",
     }
+    if not is_own(package):
+        found["purl"] = reference(package)
     if package["license"]:
         # Old manifests separate alternatives with a slash.
         found["licenses"] = [{"expression": re.sub(r"\s*/\s*", " OR ", package["license"])}]

@@ -26,12 +26,12 @@ case ${1:-} in
 --program) program=$(realpath "$2") && shift 2 ;;
 esac
 
-compile() {
+# In a subshell: the tests themselves, and the libraries that they link, are for this host.
+compile() (
     use_compilers arm64
     env -u RUSTFLAGS cargo build --release --locked --package tallyd \
         --target "$(triple_of arm64)"
-    program=$(realpath "$(build_folder arm64)/tallyd")
-}
+)
 
 # The command that the tests start. Its process has the name of the program, as it would have on arm64:
 # the kernel takes it from the name of the emulator.
@@ -48,7 +48,10 @@ EOF
 }
 
 scripts/setup.sh --arm64
-if [[ -z $program ]]; then compile; fi
+if [[ -z $program ]]; then
+    compile
+    program=$(realpath "$(build_folder arm64)/tallyd")
+fi
 write_wrapper
 "$work/tallyd" --version
 TALLYD_TEST_PROGRAM=$work/tallyd
