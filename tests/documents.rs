@@ -333,7 +333,7 @@ fn every_configuration_in_the_documents_is_accepted() {
         if block.language() != "yaml" {
             continue;
         }
-        let text = without_files(&block.text);
+        let (_files, text) = with_certificates(&without_files(&block.text));
         if let Err(error) = keys::read(&text) {
             panic!("{block}: {error}");
         }
@@ -604,7 +604,14 @@ fn blocks_of(mark: &str) -> Vec<(Block, Value)> {
 
 #[test]
 fn the_admin_document_shows_the_real_status() {
-    let mut config = "listeners: [{ transport: tcp, address: \"127.0.0.1:0\" }]\n".to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Pki::new(folder.path(), "ca");
+    authority.issue("server");
+    let files = ["server.pem", "server.key"].map(|file| authority.path(file));
+    let [certificate, key] = files.map(|file| file.display().to_string());
+    let tls = format!("{{ cert_file: {certificate}, key_file: {key} }}");
+    let mut config =
+        format!("listeners: [{{ transport: tcp, address: \"127.0.0.1:0\", tls: {tls} }}]\n");
     config += "kamailio: [{ endpoint: \"unix:/nonexistent/ctl\" }]\n";
     // A destination with a spool; nothing listens on port 1.
     config += "forwarders: { kafka: { kafka_broker: \"127.0.0.1:1\", kafka_topic: t } }\n";

@@ -11,11 +11,28 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
 
 use crate::PATIENCE;
 
 /// A client's connection.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// The text of an example, with the certificates that it names in `/etc/tallyd` in a temporary folder
+/// instead.
+#[must_use]
+pub fn with_certificates(example: &str) -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Pki::new(folder.path(), "ca");
+    authority.issue("server");
+    fs::copy(authority.path("ca.pem"), authority.path("clients-ca.pem")).unwrap();
+    fs::copy(authority.path("server.pem"), authority.path("server.crt")).unwrap();
+    let place = folder.path().display();
+    let text = example
+        .replace("/etc/tallyd/tls/", &format!("{place}/"))
+        .replace("/etc/tallyd/server.", &format!("{place}/server."));
+    (folder, text)
+}
 
 /// An authority that issues certificates to files.
 pub struct Pki {

@@ -110,7 +110,10 @@ impl StatsdInput {
             input.text("name_prefix")?.map(|text| expanded(&text)).unwrap_or_default();
         percentiles(input, has_other_names, plan)?;
         self.idle(input, plan)?;
-        let joiner = input.text("metric_separator")?.unwrap_or_else(|| "_".to_owned());
+        let joiner = input
+            .text("metric_separator")?
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "_".to_owned());
         let setting = input.name_of("templates");
         let templates = input.texts("templates")?.unwrap_or_default();
         plan.rules.extend(templates::rules(&templates, &joiner, &setting, &mut plan.notes));
