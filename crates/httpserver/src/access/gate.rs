@@ -114,10 +114,19 @@ impl AccessGate {
 
     /// Replaces the access for requests and handshakes from now on.
     pub(crate) fn replace(&self, access: Arc<Access>) {
+        self.verified.keep(&access.users);
         *self.current.write() = access;
-        // Those of removed users too.
-        self.verified.clear();
-        self.replaced.notify_one();
+    }
+
+    /// The same, unless a reload has replaced `expected` in the meantime. Returns whether it did so.
+    fn replace_if_current(&self, expected: &Arc<Access>, access: Arc<Access>) -> bool {
+        let mut current = self.current.write();
+        let is_current = Arc::ptr_eq(&current, expected);
+        if is_current {
+            self.verified.keep(&access.users);
+            *current = access;
+        }
+        is_current
     }
 
     /// Decides about a request: its identity, if it proves one.
