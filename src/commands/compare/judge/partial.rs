@@ -110,7 +110,15 @@ impl Judge<'_> {
             ValueKind::Rate | ValueKind::Unknown => {
                 is_less || self.has_fewer_samples(series, window)
             }
-            ValueKind::Level => false,
+            // A part at the start has the last level too. One at the end has an earlier one.
+            ValueKind::Level => {
+                let complete = if window.is_old { new } else { old };
+                let before = complete.range(..window.end).next_back();
+                window.end == self.range.1
+                    && before.is_some_and(|(_, before)| {
+                        (before.min(whole)..=before.max(whole)).contains(&part)
+                    })
+            }
         }
     }
 

@@ -309,6 +309,20 @@ fn a_partial_window_changes_all_fields_of_a_timer_but_no_level() {
 }
 
 #[test]
+fn a_partial_last_window_has_a_level_between_the_last_two_of_the_other() {
+    let gauge = |count: f64, last: f64| {
+        windows("a.count", 0, &[9.0, 9.0, 9.0, 9.0, count])
+            + &windows("stats.gauges.g", 0, &[1.0, 2.0, 3.0, 4.0, last])
+    };
+    let of = |count: f64, last: f64| {
+        cause(&verdict("stats.gauges.g", &gauge(count, last), &gauge(9.0, 8.0)))
+    };
+    assert_eq!(of(5.0, 6.0), Some(KnownCause::Partial));
+    assert_eq!(of(5.0, 3.0), None, "a level that the other never had then");
+    assert_eq!(of(9.0, 6.0), None, "the window is complete");
+}
+
+#[test]
 fn samples_that_moved_between_windows_of_running_totals_are_recognized() {
     let records = |values: &[f64]| -> String {
         windows("a value", 0, values).lines().map(totals_record).collect()
