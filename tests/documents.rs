@@ -27,6 +27,7 @@ use std::path::Path;
 
 use common::Daemon;
 use common::markdown::{Block, Document, all_blocks, document, documents};
+use common::pki::{Pki, with_certificates};
 use common::rates::full_windows;
 use engine::listener::Protocol;
 use engine::protocol::{MessageLimits, RejectReason, Rejection, Sample, json, statsd};

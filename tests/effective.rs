@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use common::keys::{self, Line, documented_as};
+use common::pki::with_certificates;
 use common::{Daemon, tallyd};
 use serde_json::Value;
 

@@ -301,7 +301,10 @@ fn removed_series_are_gone_and_every_sample_stays_in_a_point() {
     let mut removals =
         stopped.log.iter().filter(|entry| entry.to_string().contains("series removed"));
     let removal = removals.next().unwrap().to_string();
-    assert!(removal.contains("\"removed\":2") && removal.contains("\"uid\":"), "{removal}");
+    assert!(
+        removal.contains("\"removed\":2") && removal.contains("\"sender\":\"uid "),
+        "{removal}"
+    );
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl AccessGate {
     pub(crate) fn replace(&self, access: Arc<Access>) {
         self.verified.keep(&access.users);
         *self.current.write() = access;
+        self.replaced.notify_one();
     }
 
     /// The same, unless a reload has replaced `expected` in the meantime. Returns whether it did so.
@@ -203,11 +204,12 @@ impl AccessGate {
     pub(crate) async fn watch(&self, server: &str) -> Infallible {
         let (mut refused, mut seen) = (None, None);
         loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
             let access = self.current();
             if access.files.is_empty() {
+                self.replaced.notified().await;
                 continue;
             }
+            tokio::time::sleep(LOOK_PAUSE).await;
             let looked_at = Arc::clone(&access);
             let now = tokio::task::spawn_blocking(move || looked_at.files.now()).await;
             let Ok(now) = now else { continue };
