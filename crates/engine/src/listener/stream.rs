@@ -2,7 +2,7 @@
 //!
 //! One thread serves all connections of a listener. It never blocks on any of them, and reads a
 //! bounded number of bytes from one before the next has its turn. Data that it has not read yet
-//! stays in the kernel, which makes the sender wait. [`tls`] has what differs with TLS.
+//! stays in the kernel, which makes the sender wait. The module `tls` has what differs with TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

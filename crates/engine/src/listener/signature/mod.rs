@@ -1,6 +1,6 @@
 //! Opens signed datagrams. Refuses a datagram that no known key has signed, or that arrived before.
 //!
-//! [`config`] has the secrets. [`SignatureCheck`] belongs to the thread of a socket, with the
+//! [`config`] has the secrets. `SignatureCheck` belongs to the thread of a socket, with the
 //! [`sequence`]s of its senders. All sockets share the [`replay`] windows ([`windows`]), which a stop
 //! saves ([`saved`]).
 
