@@ -465,12 +465,15 @@ impl Recorder {
     fn record_number(&mut self, known: KnownLine, split: &Split<'_>) {
         let is_recorded = self.table.record_known(known, split.number, self.arrival_ns);
         self.counts.count_recorded(is_recorded);
-        self.count_timestamped(split, u64::from(is_recorded));
+        if split.has_time() {
+            self.count_timestamped(u64::from(is_recorded));
+        }
     }
 
     /// Counts samples of a known line with a time. In JSON, a time is a reserved member like others.
-    fn count_timestamped(&mut self, split: &Split<'_>, samples: u64) {
-        if split.has_time() && self.protocol == Protocol::Statsd {
+    #[cold]
+    fn count_timestamped(&mut self, samples: u64) {
+        if self.protocol == Protocol::Statsd {
             self.counts.timestamped += samples;
         }
     }
@@ -493,7 +496,9 @@ impl Recorder {
         };
         let before = self.counts.aggregated;
         self.statsd_recorder(line).known_values(known, &run);
-        self.count_timestamped(&line.split, self.counts.aggregated - before);
+        if line.split.has_time() {
+            self.count_timestamped(self.counts.aggregated - before);
+        }
     }
 
     /// Decodes a line that is not in the line cache, and adds it if possible.

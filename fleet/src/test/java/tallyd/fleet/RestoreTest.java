@@ -226,6 +226,8 @@ class RestoreTest {
         send(1, 400);
         INPUT.addAll(arrivals.list());
         start("10s", "50", 2, null);
+        // Otherwise the first start would be taken for the one after the first failure.
+        waitFor("the start", () -> STARTS.get() > 0);
         for (int failures = 1; failures <= 3; failures++) {
             int started = STARTS.get();
             allow(INPUT.size() * failures / 4);
