@@ -44,7 +44,7 @@ pub fn command(args: &HealthArgs) -> ExitCode {
     }
 }
 
-/// What the daemon answers.
+/// The answer of the daemon.
 fn health(args: &HealthArgs) -> Result<String, LedgerError> {
     let path = if args.ready { AdminPath::Readyz } else { AdminPath::Healthz };
     admin_of(args.admin.as_deref(), &args.access, &args.config)?.text(path)

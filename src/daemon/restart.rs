@@ -133,11 +133,12 @@ impl RestartState {
     /// signed before its start.
     pub(super) async fn save_signatures(&self, windows: Arc<ReplayWindows>, max: u64) {
         let Some(place) = self.own_place().filter(|_| max > 0) else { return };
-        let bytes = windows.to_bytes(usize::try_from(max).unwrap_or(usize::MAX));
-        if bytes.is_empty() {
-            return;
-        }
+        // Not on the runtime: there may be hundreds of MiB, while destinations deliver their last windows.
         let saved = in_time(move || {
+            let bytes = windows.to_bytes(usize::try_from(max).unwrap_or(usize::MAX));
+            if bytes.is_empty() {
+                return Ok(());
+            }
             let folder = place.for_saving()?;
             let now_ms = unix_ms(SystemTime::now());
             let written = folder.write(&RestartPart::Signatures, now_ms, &bytes, || true);

@@ -24,10 +24,16 @@ impl PinnedServer {
         Self { certificate, provider: Arc::clone(provider), has_met: AtomicBool::new(false) }
     }
 
-    /// Whether a server has shown the certificate. It may then refuse the client.
+    /// Whether a server has proved that it has the certificate's key: a copy of the certificate is no proof.
+    /// It may then refuse the client.
     #[must_use]
     pub fn has_met(&self) -> bool {
         self.has_met.load(Ordering::Relaxed)
+    }
+
+    fn met<T>(&self, verified: Result<T, Error>) -> Result<T, Error> {
+        self.has_met.fetch_or(verified.is_ok(), Ordering::Relaxed);
+        verified
     }
 }
 
@@ -41,7 +47,6 @@ impl ServerCertVerifier for PinnedServer {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if *end_entity == self.certificate {
-            self.has_met.store(true, Ordering::Relaxed);
             return Ok(ServerCertVerified::assertion());
         }
         Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
@@ -54,7 +59,7 @@ impl ServerCertVerifier for PinnedServer {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        self.met(verify_tls12_signature(message, certificate, signature, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -64,7 +69,7 @@ impl ServerCertVerifier for PinnedServer {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        self.met(verify_tls13_signature(message, certificate, signature, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

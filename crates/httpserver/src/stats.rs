@@ -44,7 +44,7 @@ impl Denied {
     }
 }
 
-/// The clients that were refused because of what they are, by reason.
+/// Clients that were refused for their credentials or their certificate, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct AccessStats {
     denied: [AtomicU64; Denied::ALL.len()],

@@ -36,7 +36,7 @@ pub struct FileConcern {
     pub key: &'static str,
     /// The path of the file.
     pub path: PathBuf,
-    /// What is wrong, and what to do.
+    /// The problem and its remedy.
     pub words: String,
 }
 

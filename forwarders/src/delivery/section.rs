@@ -56,7 +56,7 @@ pub(crate) trait ForwarderSection: Sized {
         None
     }
 
-    /// The risk that other hosts read what a destination serves at the key `listen`.
+    /// The risk that other hosts read the page of a destination, at its key `listen`.
     fn exposure(&self) -> Option<Exposure> {
         None
     }

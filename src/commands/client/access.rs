@@ -1,7 +1,7 @@
 //! How a command proves its identity to the admin endpoint, and recognises the endpoint.
 //!
-//! Options come first, then the environment. What the local configuration says is used only for the
-//! endpoint that it describes: its token must not reach another host.
+//! Options come first, then the environment. The local configuration is used only for the endpoint
+//! that it describes: its token must not reach another host.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub(crate) enum AccessArgsError {
     Tls(String),
 }
 
-/// What a client sends with each request, and which servers it trusts.
+/// The credentials of a client, and the servers that it trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientAccess {
     pub(super) authorization: Option<Secret>,

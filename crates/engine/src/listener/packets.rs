@@ -53,7 +53,7 @@ impl PacketBuffer {
         Ok(has_ended)
     }
 
-    /// Takes the incomplete packet, with as much of its length as has arrived; empty if there is none.
+    /// Takes the incomplete packet, with as much of its length as has arrived; empty without one.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.partial)
     }

@@ -111,7 +111,7 @@ impl ListenerTls {
         }
     }
 
-    /// What a listener needs for new connections. Blocks on the disk unless the files have been read.
+    /// The settings of new connections. Blocks on the disk unless the files have been read.
     pub(super) fn settings(&self) -> Result<TlsSettings, FileConcern> {
         Ok(TlsSettings { server: self.load()?, limits: self.limits })
     }

@@ -25,7 +25,7 @@ pub(super) struct TlsSession {
     pub(super) is_blocked: bool,
 }
 
-/// What a turn of a connection brought.
+/// The result of one turn of a connection.
 #[derive(Debug, Default)]
 pub(super) struct TlsTurn {
     /// Whether the peer had sent anything.
@@ -117,7 +117,7 @@ impl TlsSession {
         }
     }
 
-    /// Sends what the peer must get. An error shows when the connection is next read: data that the peer
+    /// Sends the pending bytes of the session. An error shows when the connection is next read: data that the peer
     /// sent before must still be read.
     pub(super) fn flush(&mut self, socket: &OwnedFd) {
         self.is_blocked = false;

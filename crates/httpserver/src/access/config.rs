@@ -20,7 +20,7 @@ const WAITING_MAX: u32 = 1024;
 /// Largest `max_handshakes`.
 const HANDSHAKES_MAX: u32 = 65_536;
 
-/// What a section says about access to its server.
+/// The keys of a section about access to its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessConfig {
     /// The certificate of the server.

@@ -73,7 +73,7 @@ impl Denial {
         }
     }
 
-    /// Adds what a client needs to try again.
+    /// Adds the headers that a client needs for another attempt.
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         if self.status() == StatusCode::UNAUTHORIZED {
             for scheme in &self.schemes {

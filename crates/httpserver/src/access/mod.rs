@@ -1,7 +1,7 @@
 //! Who may use a server: users with passwords, bearer tokens and client certificates.
 //!
-//! [`AccessConfig`] is what a section of the configuration says, [`Access`] the same with the content of
-//! its files, and [`AccessGate`] decides about requests. An [`Access`] never changes: a reload, or a
+//! [`AccessConfig`] has the keys of a section of the configuration, [`Access`] adds the content of the
+//! files that they name, and [`AccessGate`] decides about requests. An [`Access`] never changes: a reload, or a
 //! changed file, replaces it as a whole, so that a request sees one version.
 
 mod authorization;

@@ -1,5 +1,5 @@
-//! What a client on the same host needs to know about a server: whether it speaks TLS, and its
-//! certificate. Without its private key, which such a client may not be allowed to read.
+//! The facts about a server for a client on the same host: whether the server speaks TLS, and its
+//! certificate. The private key is not read, because such a client may lack the permission.
 
 use rustls::pki_types::CertificateDer;
 use tlsserver::pem;

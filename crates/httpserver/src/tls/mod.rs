@@ -50,7 +50,7 @@ pub(crate) struct LoadedTls {
     proof: CertificateProof,
 }
 
-/// What the certificate of a client proves.
+/// Whether the certificate of a client proves its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CertificateProof {
     /// Nothing: it is not requested, or not verified.

@@ -158,7 +158,7 @@ impl WebTls {
         }
     }
 
-    /// The verifier of clients, and what a certificate proves after it.
+    /// The verifier of clients, and whether a certificate that it accepts proves an identity.
     fn client_verifier(
         &self,
         provider: &Arc<CryptoProvider>,

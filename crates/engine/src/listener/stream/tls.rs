@@ -47,7 +47,7 @@ impl Server {
         self.tls.server = server;
     }
 
-    /// Applies a reload. Open connections keep what they have.
+    /// Applies a reload. Open connections keep their certificates.
     pub(super) fn update_tls(&mut self, tls: Option<&ListenerTls>) {
         let listener = self.stats.label();
         let settings = match tls.map(ListenerTls::settings).transpose() {
