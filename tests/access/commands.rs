@@ -91,7 +91,7 @@ fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
         let is_good = is_good || (args[0] == "tap" && !text.contains("401"));
         assert!(is_good, "{args:?}: {text}");
     }
-    let ca = daemon.path("ca.crt").to_str().unwrap().to_owned();
+    let ca = daemon.path("ca.pem").to_str().unwrap().to_owned();
     let url = format!("https://{}", daemon.admin);
     let named = ["values", "--json", "--admin", &url, "--ca-file", &ca];
     assert!(run(&[&named[..], &["--token", TOKEN]].concat()).0);
@@ -106,7 +106,7 @@ fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
 fn a_client_certificate_authenticates_a_command() {
     let daemon = start(folder(), MUTUAL_TLS);
     let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
-    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let good = ask(&daemon, "https", &["--ca-file", &ca, "--cert", &cert, "--key", &key]).output();
     assert!(good.as_ref().unwrap().status.success(), "{}", text(&good.unwrap()));
     let without = ask(&daemon, "https", &["--ca-file", &ca]).output().unwrap();

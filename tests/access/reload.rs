@@ -3,10 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use common::pki::Pki;
 use common::{Daemon, PATIENCE};
 
 use super::client::{at_socket, curl};
-use super::{HASH, PASSWORD, TLS, TOKEN, TOKENS, USERS, config, folder, pki, start};
+use super::{HASH, PASSWORD, TLS, TOKEN, TOKENS, USERS, config, folder, start};
 
 /// The hash of `tallyd`.
 const OTHER_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuVWrX0hwcf3WOtEQDn9MUKWeLRRB/X/y";
@@ -54,12 +55,12 @@ fn a_reload_replaces_passwords_and_tokens_at_once() {
 #[test]
 fn a_renewed_certificate_is_used_without_a_reload_and_a_bad_one_is_not() {
     let daemon = start(folder(), TLS);
-    let (ca, url) = (daemon.path("ca.crt"), format!("https://{}/healthz", daemon.admin));
-    let old = daemon.path("old.crt");
+    let (ca, url) = (daemon.path("ca.pem"), format!("https://{}/healthz", daemon.admin));
+    let old = daemon.path("old.pem");
     fs::copy(&ca, &old).unwrap();
     let (old, ca) = (["--cacert", old.to_str().unwrap()], ["--cacert", ca.to_str().unwrap()]);
     assert_eq!(curl(&old, &url).status, 200);
-    pki::renew(&daemon.path(""));
+    Pki::new(&daemon.path(""), "ca").issue("server");
     wait_for_status(&ca, &url, 200);
     assert_eq!(curl(&old, &url).status, 0);
     fs::write(daemon.path("server.key"), "no key").unwrap();
