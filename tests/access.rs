@@ -12,8 +12,6 @@ mod commands;
 mod methods;
 #[path = "access/page.rs"]
 mod page;
-#[path = "access/pki.rs"]
-mod pki;
 #[path = "access/reload.rs"]
 mod reload;
 #[path = "access/web_config.rs"]
@@ -21,6 +19,7 @@ mod web_config;
 
 use std::path::Path;
 
+use common::pki::Pki;
 use common::{Daemon, write_config};
 use tempfile::TempDir;
 
@@ -29,11 +28,15 @@ const PASSWORD: &str = "correct horse battery staple";
 const HASH: &str = "$2b$04$GzZzFQs1s6c5J8GImbF0hO9WpfzZ.mvI4j4Ql7.OfHUoE9zMEDBKK";
 const TOKEN: &str = "dd8cf5f0a7a1f86a3f6e1a4d3c7e9b21";
 
-/// A folder with a certificate for 127.0.0.1 (`server.crt`, `server.key`), its authority (`ca.crt`), a
-/// client's certificate (`client.crt`, `client.key`), and an expired one and one of a stranger.
+/// A folder with a certificate for 127.0.0.1 (`server.pem`, `server.key`), its authority (`ca.pem`), a
+/// client's certificate (`client.pem`, `client.key`), and an expired one and one of a stranger.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    pki::fill(folder.path());
+    let authority = Pki::new(folder.path(), "ca");
+    authority.issue("server");
+    authority.issue_to_client("client");
+    authority.issue_expired("expired");
+    Pki::new(folder.path(), "strangers").issue("stranger");
     folder
 }
 
@@ -66,9 +69,9 @@ fn checked(path: &Path) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-const TLS: &str = "tls: { cert_file: DIR/server.crt, key_file: DIR/server.key }";
+const TLS: &str = "tls: { cert_file: DIR/server.pem, key_file: DIR/server.key }";
 const MUTUAL_TLS: &str =
-    "tls: { cert_file: DIR/server.crt, key_file: DIR/server.key, client_ca_file: DIR/ca.crt }";
+    "tls: { cert_file: DIR/server.pem, key_file: DIR/server.key, client_ca_file: DIR/ca.pem }";
 const USERS: &str =
     "users: { alice: $2b$04$GzZzFQs1s6c5J8GImbF0hO9WpfzZ.mvI4j4Ql7.OfHUoE9zMEDBKK }";
 const TOKENS: &str = "tokens: [aaaaaaaaaaaaaaaaaaaaaaaa, dd8cf5f0a7a1f86a3f6e1a4d3c7e9b21]";

@@ -146,6 +146,32 @@ fn no_secret_is_in_the_log_the_endpoint_or_the_files() {
 }
 
 #[test]
+fn no_error_about_a_broken_file_shows_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in [
+        "admin: {users: {alice: CANARY}\ninterval: 1s\n",
+        "admin:\n  users: {alice: \"CANARY, bob: x}\n",
+        "admin:\n  users:\n alice: CANARY\n",
+        "admin:\n  users:\n    alice: x\n   bob: CANARY\n",
+        "admin:\n  users:\n    alice: x\n  bob: CANARY: y\n",
+        // Valid YAML, in which the user is a key of the section.
+        "admin:\n  users:\n  alice: CANARY\n",
+        "admin:\n  users:\nalice: CANARY\n",
+        "admin:\n  users:\n    alice:\n  bob: {x: CANARY}\n",
+        "admin:\n  tokens:\n  CANARY-0123456789\n  listen: none\n",
+        "forwarders:\n  kafka:\n    kafka_apikey:\n    CANARY\n    kafka_topic: t\n",
+        "forwarders:\n  kafka:\n    kafka_apikey: !CANARY\n",
+        "forwarders:\n  otlp:\n    headers:\n   X-Key: CANARY\n",
+        "listeners:\n  - secret: 'CANARY\n    CANARY: it's\n",
+    ] {
+        let file = write_config(&folder, text).to_str().unwrap().to_owned();
+        let said = printed(&folder, &["check", "--config", &file]);
+        assert!(said.contains("tallyd.yaml:") && said.contains(" | "), "{text}: {said}");
+        assert_silent(text, &said);
+    }
+}
+
+#[test]
 fn no_command_prints_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(&folder, parrot());

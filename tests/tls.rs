@@ -272,33 +272,85 @@ fn a_client_gets_through_although_all_handshakes_are_taken() {
 }
 
 #[test]
-fn a_line_that_a_client_does_not_end_counts_as_without_tls() {
+fn a_line_without_an_end_counts_only_if_the_client_ends_its_session() {
     let (daemon, pki) = mutual("");
     let address = daemon.address("json/tcp ");
     let whole = COUNTER.trim_end();
-    // Many clients close the connection without the alert: here after a message, then within one.
-    for (text, reason) in [(whole, None), (&whole[..20], Some("bad_json"))] {
-        let before = daemon.status()["ledger"]["received"].as_u64().unwrap();
+    // An attacker on the path can close the connection after any byte, but cannot forge the alert that ends
+    // the session. Many clients do not send it either.
+    for (number, text) in [whole, &whole[..20]].into_iter().enumerate() {
         let mut client = pki.connect(address, Some("client"));
         client.write_all(text.as_bytes()).unwrap();
         client.flush().unwrap();
         client.sock.shutdown(Shutdown::Write).unwrap();
-        let status = daemon.wait_received(before + 1);
-        if let Some(reason) = reason {
-            assert_eq!(status["ledger"]["rejected"][reason], 1, "{status:#}");
-        }
+        let status = daemon.wait_received(number as u64 + 1);
+        let expected = json!({"unfinished": number + 1});
+        assert_eq!(status["ledger"]["rejected"], expected, "{status:#}");
     }
+    let mut client = pki.connect(address, Some("client"));
+    client.write_all(whole.as_bytes()).unwrap();
+    client.conn.send_close_notify();
+    client.flush().unwrap();
+    let status = daemon.wait_received(3);
+    assert_eq!(status["ledger"]["aggregated"], 1, "{status:#}");
+    wait_ended(&daemon, &json!({"by_peer": 3}));
     // A stop of the daemon cuts a line, which is then rejected.
     let mut client = pki.connect(address, Some("client"));
     client.write_all(format!("{COUNTER}{}", &whole[..20]).as_bytes()).unwrap();
     client.flush().unwrap();
-    daemon.wait_received(3);
+    daemon.wait_received(4);
     let stopped = daemon.stop();
     assert_eq!(total(&stopped.points("out"), "m", "count"), 2.0);
     let ledger = logged(&stopped, &["unfinished"]);
     assert!(!ledger.is_empty(), "{:#?}", stopped.log);
     // The daemon says goodbye.
     assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+#[test]
+fn a_handshake_that_a_busy_daemon_has_not_read_in_time_completes() {
+    let timeout = Duration::from_secs(4);
+    let (daemon, pki) = mutual(", handshake_timeout: 4s");
+    let mut socket = TcpStream::connect(daemon.address("json/tcp ")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = client_connection(pki.client(Some("client")));
+    client.writer().write_all(COUNTER.as_bytes()).unwrap();
+    // To the reply of the daemon, which then waits for the rest.
+    while client.is_handshaking() {
+        while client.wants_write() {
+            client.write_tls(&mut socket).unwrap();
+        }
+        client.read_tls(&mut socket).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    daemon.signal("STOP");
+    while client.wants_write() {
+        client.write_tls(&mut socket).unwrap();
+    }
+    std::thread::sleep(timeout);
+    daemon.signal("CONT");
+    let status = daemon.wait_received(1);
+    let expected = json!({"open": 0, "begun": 1, "completed": 1, "failed": {}});
+    assert_eq!(listener(&status)["tls"]["handshakes"], expected);
+}
+
+#[test]
+fn a_handshake_whose_connection_makes_room_counts_as_one_of_too_many() {
+    for (key, reason, closed) in
+        [("max_connections: 1", "too_many", "evicted"), ("idle_timeout: 1s", "timeout", "idle")]
+    {
+        let (folder, _) = pki();
+        let config = config(&format!("{MUTUAL}, handshake_timeout: 10m"));
+        let config = config.replace("transport: tcp,", &format!("transport: tcp, {key},"));
+        let daemon = Daemon::start_in(folder, &config);
+        let address = daemon.address("json/tcp ");
+        let silent = TcpStream::connect(address).unwrap();
+        let other = (closed == "evicted").then(|| TcpStream::connect(address).unwrap());
+        wait_closed(&silent);
+        wait_failed(&daemon, reason, 1);
+        wait_ended(&daemon, &json!({closed: 1}));
+        drop(other);
+    }
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl AdminServer {
     }
 
     /// Applies another configuration, with the sockets that [`AdminServer::prepare`] bound for it.
-    pub fn apply(
+    pub async fn apply(
         &mut self,
         config: &AdminConfig,
         access: Arc<Access>,
@@ -172,6 +172,10 @@ impl AdminServer {
         sockets: AdminSockets,
     ) {
         let limits = service::limits(config, connections_max);
+        if sockets.listen.is_some() {
+            // First: the new rules may be weaker, because they are meant for the new addresses only.
+            end(&mut self.serving).await;
+        }
         self.http.reconfigure(limits, &config.hosts, access);
         (self.listen, self.socket) = (config.listen.clone(), config.socket.clone());
         self.serve(sockets);
@@ -220,6 +224,15 @@ impl AdminServer {
         self.state.runtime.taps.close();
         let ended = self.http.long_replies_ended();
         let _some_do_not_read = tokio::time::timeout(LONG_REPLY_END_MAX, ended).await;
+    }
+}
+
+/// Ends a task, and waits for its end.
+async fn end(task: &mut Option<JoinHandle<()>>) {
+    if let Some(task) = task.take() {
+        task.abort();
+        // The error says that it was cancelled.
+        let _is_cancelled = task.await;
     }
 }
 

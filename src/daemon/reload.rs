@@ -135,7 +135,7 @@ impl Daemon {
         self.state.values.set_window_bytes_max(config.admin.window_bytes_max());
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let access = Arc::clone(&file.admin_access);
-        self.admin.apply(&config.admin, access, admin_connections, admin);
+        self.admin.apply(&config.admin, access, admin_connections, admin).await;
         // Recorded last: a client that waits for the number of reloads to change then sees all of its
         // effects.
         self.publish_components();

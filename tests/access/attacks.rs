@@ -81,7 +81,7 @@ fn a_page_of_another_site_changes_nothing_with_the_password_that_a_browser_remem
 fn silent_tls_clients_delay_no_health_check_and_are_closed() {
     let keys = format!("{TLS}\naccess: {{ max_handshakes: 8, handshake_timeout: 2s }}");
     let daemon = start(folder(), &keys);
-    let ca = daemon.path("ca.crt");
+    let ca = daemon.path("ca.pem");
     let silent: Vec<TcpStream> =
         (0..64).map(|_| TcpStream::connect(daemon.admin).unwrap()).collect();
     let evicted = |status: &Value| status["admin"]["failed_handshakes"]["too_many"] == 56;
@@ -134,11 +134,11 @@ fn a_handshake_in_small_steps_ends_in_time() {
 #[test]
 fn a_client_that_cannot_shake_hands_is_counted_by_reason() {
     let daemon = start(folder(), MUTUAL_TLS);
-    let (ca, url) = (daemon.path("ca.crt"), format!("https://{}/", daemon.admin));
+    let (ca, url) = (daemon.path("ca.pem"), format!("https://{}/", daemon.admin));
     let trusting = ["--cacert", ca.to_str().unwrap()];
     assert_eq!(curl(&[], &format!("http://{}/", daemon.admin)).status, 0, "plain HTTP");
     assert_eq!(curl(&trusting, &url).status, 0, "no certificate");
-    let [cert, key] = ["stranger.crt", "stranger.key"].map(|name| daemon.path(name));
+    let [cert, key] = ["stranger.pem", "stranger.key"].map(|name| daemon.path(name));
     let stranger = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
     assert_eq!(
         curl(&[trusting, [stranger[0], stranger[1]], [stranger[2], stranger[3]]].concat(), &url)

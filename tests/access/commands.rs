@@ -6,7 +6,7 @@ use common::{Daemon, tallyd};
 
 use super::{MUTUAL_TLS, PASSWORD, TLS, TOKEN, TOKENS, USERS, folder, start};
 
-fn text(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     [output.stdout.as_slice(), &output.stderr].concat().escape_ascii().to_string()
 }
 
@@ -30,7 +30,7 @@ fn options_and_variables_authenticate_a_command() {
     let wrong = file("wrong", "0123456789abcdef0123");
     let is_good = |command: &mut Command| {
         let output = command.output().unwrap();
-        (output.status.success(), text(&output))
+        (output.status.success(), text_of(&output))
     };
     let ask = |args: &[&str]| ask(&daemon, "http", args);
     for good in [
@@ -75,7 +75,7 @@ fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
     let other = other.to_str().unwrap();
     let run = |args: &[&str]| {
         let output = tallyd().args(args).output().unwrap();
-        (output.status.success(), text(&output))
+        (output.status.success(), text_of(&output))
     };
     let address = daemon.udp.to_string();
     for args in [
@@ -91,7 +91,7 @@ fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
         let is_good = is_good || (args[0] == "tap" && !text.contains("401"));
         assert!(is_good, "{args:?}: {text}");
     }
-    let ca = daemon.path("ca.crt").to_str().unwrap().to_owned();
+    let ca = daemon.path("ca.pem").to_str().unwrap().to_owned();
     let url = format!("https://{}", daemon.admin);
     let named = ["values", "--json", "--admin", &url, "--ca-file", &ca];
     assert!(run(&[&named[..], &["--token", TOKEN]].concat()).0);
@@ -106,14 +106,14 @@ fn every_command_reaches_an_endpoint_with_tls_and_a_token() {
 fn a_client_certificate_authenticates_a_command() {
     let daemon = start(folder(), MUTUAL_TLS);
     let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
-    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let good = ask(&daemon, "https", &["--ca-file", &ca, "--cert", &cert, "--key", &key]).output();
-    assert!(good.as_ref().unwrap().status.success(), "{}", text(&good.unwrap()));
+    assert!(good.as_ref().unwrap().status.success(), "{}", text_of(&good.unwrap()));
     let without = ask(&daemon, "https", &["--ca-file", &ca]).output().unwrap();
     assert!(!without.status.success());
     let swapped =
         ask(&daemon, "https", &["--ca-file", &ca, "--cert", &key, "--key", &cert]).output();
-    assert!(text(&swapped.unwrap()).contains("--cert"));
+    assert!(text_of(&swapped.unwrap()).contains("--cert"));
 }
 
 #[test]
@@ -126,7 +126,77 @@ fn a_command_without_access_names_the_options() {
         vec!["values", "--admin", &admin],
     ] {
         let output = tallyd().args(&args).output().unwrap();
-        let text = text(&output);
+        let text = text_of(&output);
         assert!(!output.status.success() && text.contains("--token-file"), "{args:?}: {text}");
     }
+}
+
+#[test]
+fn a_command_sends_nothing_while_an_unreadable_file_decides_about_tls() {
+    let endpoint = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    endpoint.set_nonblocking(true).unwrap();
+    let folder = folder();
+    let keys = format!("web_config_file: DIR/web.yml\n{TOKENS}");
+    let text = super::config(&keys, "").replace("socket: ", "#socket: ");
+    let address = endpoint.local_addr().unwrap().to_string();
+    let path = common::write_config(&folder, &text.replace("127.0.0.1:0", &address));
+    let config = path.to_str().unwrap();
+    // It is missing, and then invalid.
+    for content in [None, Some("basic_auth_users: [\n")] {
+        if let Some(content) = content {
+            std::fs::write(folder.path().join("web.yml"), content).unwrap();
+        }
+        for args in [
+            &["values", "--config", config][..],
+            &["top", "--once", "--config", config],
+            &["tap", "--count", "1", "--config", config],
+            &["send", "a", "counter", "--verify", "--to", "udp://127.0.0.1:9", "--config", config],
+            &["reload", "--config", config],
+            &["health", "--config", config],
+        ] {
+            let output = tallyd().args(args).output().unwrap();
+            let text = text_of(&output);
+            assert!(!output.status.success(), "{args:?}: {text}");
+            assert!(text.contains("web.yml") && text.contains("--admin https://"), "{text}");
+            assert!(!text.contains(TOKEN), "{text}");
+            let connection = endpoint.accept().map(|(_, peer)| peer);
+            assert!(connection.is_err(), "{args:?} connects without TLS: {connection:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reload_is_accepted_although_its_file_has_a_new_first_token() {
+    let daemon = start(folder(), TOKENS);
+    let (old, new) = ("aaaaaaaaaaaaaaaaaaaaaaaa", "0123456789abcdef0123456789abcdef");
+    // Port 0 in the daemon's file is no address to connect to.
+    let path = daemon.path("other.yaml");
+    let run = |args: &[&str]| {
+        let output =
+            tallyd().args(args).args(["--config", path.to_str().unwrap()]).output().unwrap();
+        (output.status.success(), text_of(&output))
+    };
+    let write = |tokens: &str| {
+        daemon.write_config(&super::config(tokens, ""));
+        let text = std::fs::read_to_string(daemon.path("tallyd.yaml")).unwrap();
+        let text = text.replace("127.0.0.1:0", &daemon.admin.to_string());
+        std::fs::write(&path, text.replace("socket: ", "#socket: ")).unwrap();
+    };
+    write(&format!("tokens: [{new}, {old}]"));
+    let (is_good, text) = run(&["values", "--json"]);
+    assert!(is_good, "before the reload: {text}");
+    let (is_good, text) = run(&["reload"]);
+    assert!(is_good && text.contains("reloaded"), "{text}");
+    write(&format!("tokens: [{new}]"));
+    assert!(run(&["reload"]).0, "the new token is valid since the first reload");
+    // Nothing in the file is valid yet: the error says what is.
+    write(&format!("tokens: [{old}]"));
+    let (is_good, text) = run(&["reload"]);
+    assert!(!is_good && text.contains("401") && text.contains("--token-file"), "{text}");
+    assert!(text.contains("until it has read this file"), "{text}");
+    std::fs::write(daemon.path("previous"), new).unwrap();
+    let previous = daemon.path("previous");
+    let (is_good, text) = run(&["reload", "--token-file", previous.to_str().unwrap()]);
+    assert!(is_good, "{text}");
+    assert!(run(&["values", "--json"]).0);
 }

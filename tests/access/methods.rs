@@ -38,9 +38,9 @@ fn args(all: &[&str]) -> Vec<String> {
 fn methods() -> Vec<Method> {
     let user = format!("alice:{PASSWORD}");
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    let trusting = ["--cacert", "DIR/ca.crt"];
+    let trusting = ["--cacert", "DIR/ca.pem"];
     let certificate = |name: &str| {
-        args(&["--cert", &format!("DIR/{name}.crt"), "--key", &format!("DIR/{name}.key")])
+        args(&["--cert", &format!("DIR/{name}.pem"), "--key", &format!("DIR/{name}.key")])
     };
     let with = |parts: &[Vec<String>]| [&[args(&trusting)], parts].concat().concat();
     vec![
@@ -164,7 +164,7 @@ fn an_address_without_authentication_changes_nothing() {
     for keys in ["", TLS] {
         let daemon = start(folder(), keys);
         let scheme = if keys.is_empty() { "http" } else { "https" };
-        let ca = daemon.path("ca.crt");
+        let ca = daemon.path("ca.pem");
         for (verb, path) in [("POST", "/api/v1/reload"), ("DELETE", "/api/v1/series?match=*")] {
             let url = format!("{scheme}://{}{path}", daemon.admin);
             let reply = curl(&["--cacert", ca.to_str().unwrap(), "-X", verb], &url);

@@ -31,7 +31,7 @@ fn every_path_of_the_page_needs_the_configured_credentials() {
         (&format!("{TLS}\n{USERS}"), "https", ["-u", &user]),
     ] {
         let daemon = start_with(folder(), "", &page(keys));
-        let ca = daemon.path("ca.crt");
+        let ca = daemon.path("ca.pem");
         let trusting = ["--cacert", ca.to_str().unwrap()];
         for path in
             ["/metrics", "/relay", "/probe?target=unix:/nonexistent", "/probe?target=x", "/unknown"]
@@ -178,12 +178,12 @@ fn a_real_prometheus_scrapes_with_each_way_to_authenticate() {
     let Some(promtool) = real_server("TALLYD_TEST_PROMTOOL") else { return };
     let program = PathBuf::from(promtool).with_file_name("prometheus");
     let web = format!(
-        "tls_server_config: {{ cert_file: server.crt, key_file: server.key }}\nbasic_auth_users: {{ alice: {HASH} }}\n"
+        "tls_server_config: {{ cert_file: server.pem, key_file: server.key }}\nbasic_auth_users: {{ alice: {HASH} }}\n"
     );
-    let tls = "  scheme: https\n  tls_config: { ca_file: DIR/ca.crt }\n";
+    let tls = "  scheme: https\n  tls_config: { ca_file: DIR/ca.pem }\n";
     let basic = format!("  basic_auth: {{ username: alice, password: {PASSWORD} }}\n");
     let bearer = format!("  authorization: {{ credentials: {TOKEN} }}\n");
-    let certificate = "  scheme: https\n  tls_config: { ca_file: DIR/ca.crt, cert_file: DIR/client.crt, key_file: DIR/client.key }\n";
+    let certificate = "  scheme: https\n  tls_config: { ca_file: DIR/ca.pem, cert_file: DIR/client.pem, key_file: DIR/client.key }\n";
     for (keys, scrape, wrong) in [
         (format!("{TLS}\n{USERS}"), format!("{tls}{basic}"), tls.to_owned()),
         (TOKENS.to_owned(), bearer.clone(), String::new()),

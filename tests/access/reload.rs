@@ -1,12 +1,19 @@
 //! Changes of passwords, certificates and files while the daemon runs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::pki::Pki;
 use common::{Daemon, PATIENCE};
 
 use super::client::{at_socket, curl};
-use super::{HASH, PASSWORD, TLS, TOKEN, TOKENS, USERS, config, folder, pki, start};
+use super::{
+    HASH, MUTUAL_TLS, PASSWORD, TLS, TOKEN, TOKENS, USERS, config, folder, start, start_with,
+};
 
 /// The hash of `tallyd`.
 const OTHER_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuVWrX0hwcf3WOtEQDn9MUKWeLRRB/X/y";
@@ -54,12 +61,12 @@ fn a_reload_replaces_passwords_and_tokens_at_once() {
 #[test]
 fn a_renewed_certificate_is_used_without_a_reload_and_a_bad_one_is_not() {
     let daemon = start(folder(), TLS);
-    let (ca, url) = (daemon.path("ca.crt"), format!("https://{}/healthz", daemon.admin));
-    let old = daemon.path("old.crt");
+    let (ca, url) = (daemon.path("ca.pem"), format!("https://{}/healthz", daemon.admin));
+    let old = daemon.path("old.pem");
     fs::copy(&ca, &old).unwrap();
     let (old, ca) = (["--cacert", old.to_str().unwrap()], ["--cacert", ca.to_str().unwrap()]);
     assert_eq!(curl(&old, &url).status, 200);
-    pki::renew(&daemon.path(""));
+    Pki::new(&daemon.path(""), "ca").issue("server");
     wait_for_status(&ca, &url, 200);
     assert_eq!(curl(&old, &url).status, 0);
     fs::write(daemon.path("server.key"), "no key").unwrap();
@@ -99,4 +106,125 @@ fn a_changed_web_config_file_is_used_without_a_reload_and_a_bad_one_is_not() {
     fs::write(&file, users(HASH)).unwrap();
     reload(&daemon, "web_config_file: DIR/web.yml");
     assert_eq!(status(&daemon, &["-u", &old]), 200, "a reload reads it at once");
+}
+
+/// Begins a request on a connection that stays open, and reads the beginning of the reply.
+fn open(daemon: &Daemon, path: &str, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(daemon.admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    ask(&mut stream, path, headers).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    stream
+}
+
+fn ask(stream: &mut TcpStream, path: &str, headers: &str) -> std::io::Result<()> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
+}
+
+/// Everything that the daemon still sends until it closes a connection.
+fn rest(mut stream: &TcpStream) -> String {
+    let (mut rest, mut buffer, began) = (Vec::new(), [0; 4096], Instant::now());
+    loop {
+        match stream.read(&mut buffer) {
+            // The kernel resets a connection of which the daemon has not read everything.
+            Ok(0) | Err(_) => break,
+            Ok(length) => rest.extend_from_slice(&buffer[..length]),
+        }
+        assert!(began.elapsed() < PATIENCE / 2, "the connection stays open");
+    }
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
+#[test]
+fn an_open_tap_ends_when_its_client_loses_access() {
+    let rest_of_file = "forwarders: { file: { path: DIR/out, format: json } }\n";
+    let daemon = start_with(folder(), TOKENS, rest_of_file);
+    let reload = |admin: &str| {
+        daemon.write_config(&config(admin, rest_of_file));
+        at_socket(&daemon.path("admin.sock"), "POST", "/api/v1/reload")
+    };
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let (kept, removed) = ("aaaaaaaaaaaaaaaaaaaaaaaa", TOKEN);
+    let mut stays = open(&daemon, "/api/v1/tap", &bearer(kept));
+    let ends = open(&daemon, "/api/v1/tap", &bearer(removed));
+    let destinations = open(&daemon, "/api/v1/tap?out=", &bearer(removed));
+    reload(&format!("tokens: [{kept}]"));
+    for stream in [&ends, &destinations] {
+        let rest = rest(stream);
+        assert!(rest.ends_with("\r\n0\r\n\r\n") && !rest.contains("event: end"), "{rest}");
+    }
+    // Each second brings a count.
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while text.matches("event: counts").count() < 2 {
+        let length = stays.read(&mut buffer).unwrap();
+        assert!(length > 0, "{text}");
+        text += &String::from_utf8_lossy(&buffer[..length]);
+    }
+    let status = at_socket(&daemon.path("admin.sock"), "GET", "/api/v1/status").text;
+    assert!(status.contains("\"revoked\":2"), "{status}");
+    // With TLS, an open tap without it ends too, whatever its token.
+    reload(&format!("{TLS}\ntokens: [{kept}]"));
+    rest(&stays);
+}
+
+#[test]
+fn a_connection_from_before_stricter_rules_gets_no_reply() {
+    let limits = "request_timeout: 10m";
+    for stricter in [MUTUAL_TLS, TLS, TOKENS] {
+        let daemon = start(folder(), limits);
+        let mut stream = open(&daemon, "/healthz", "");
+        reload(&daemon, &format!("{limits}\n{stricter}"));
+        let _is_closed = ask(&mut stream, "/api/v1/status", "");
+        let rest = rest(&stream);
+        assert!(!rest.contains("HTTP/1.1 200"), "{stricter}: {rest}");
+    }
+}
+
+#[test]
+fn a_reload_that_changes_no_rule_keeps_connections() {
+    let keys = format!("{TOKENS}\nrequest_timeout: 10m");
+    let daemon = start(folder(), &keys);
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let mut stream = open(&daemon, "/healthz", "");
+    reload(&daemon, &format!("{keys}\nmax_connections: 60"));
+    ask(&mut stream, "/readyz", &format!("{bearer}Connection: close\r\n")).unwrap();
+    assert!(rest(&stream).contains("HTTP/1.1 200"));
+}
+
+#[test]
+fn an_old_address_never_has_the_weaker_rules_of_a_new_one() {
+    let daemon = start(folder(), TOKENS);
+    let (is_over, replies) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let (is_over, replies) = (Arc::clone(&is_over), Arc::clone(&replies));
+            let address = daemon.admin;
+            std::thread::spawn(move || {
+                let head = "GET /metrics HTTP/1.1\r\nHost: x\r\n";
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect(address) else { break };
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let _is_closed = write!(stream, "{head}\r\n{head}Connection: close\r\n\r\n");
+                    let reply = rest(&stream);
+                    assert!(!reply.contains("HTTP/1.1 200"), "{reply}");
+                    replies.fetch_add(reply.matches("HTTP/1.1 401").count(), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    while replies.load(Ordering::Relaxed) < 10 {
+        assert!(began.elapsed() < PATIENCE, "the old address does not reply");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let moved = config("", "").replace("listen: 127.0.0.1:0", "listen: 127.0.0.2:0");
+    daemon.write_config(&moved);
+    let socket = daemon.path("admin.sock");
+    at_socket(&socket, "POST", "/api/v1/reload");
+    is_over.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert!(TcpStream::connect(daemon.admin).is_err());
+    assert!(at_socket(&socket, "GET", "/api/v1/status").text.contains("\"applied\":1"));
 }

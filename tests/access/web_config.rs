@@ -19,8 +19,8 @@ const WEB: &str = "web_config_file: DIR/web.yml";
 #[test]
 fn a_file_of_the_toolkit_protects_the_endpoint_as_it_does_an_exporter() {
     let folder = folder_with(&format!(
-        "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  \
-         client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  \
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  \
+         client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  \
          client_allowed_sans:\n    - client.example\n  min_version: TLS13\n  \
          curve_preferences: [X25519]\nhttp_server_config:\n  http2: true\n  headers:\n    \
          Strict-Transport-Security: max-age=31536000\n    X-Frame-Options: deny\n    \
@@ -29,7 +29,7 @@ fn a_file_of_the_toolkit_protects_the_endpoint_as_it_does_an_exporter() {
     ));
     let daemon = start(folder, WEB);
     let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
-    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let user = format!("alice:{PASSWORD}");
     let client = ["--cacert", &ca, "--cert", &cert, "--key", &key];
     let url = format!("https://{}/", daemon.admin);
@@ -38,7 +38,7 @@ fn a_file_of_the_toolkit_protects_the_endpoint_as_it_does_an_exporter() {
     assert_eq!(curl(&tls12, &url).status, 0, "an old version");
     let p256 = [&client[..], &["-u", &user, "--curves", "P-256"]].concat();
     assert_eq!(curl(&p256, &url).status, 0, "another curve");
-    let (server, server_key) = (path("server.crt"), path("server.key"));
+    let (server, server_key) = (path("server.pem"), path("server.key"));
     let unnamed = ["--cacert", &ca, "--cert", &server, "--key", &server_key, "-u", &user];
     assert_eq!(curl(&unnamed, &url).status, 0, "a certificate with other names");
     assert_eq!(curl(&client, &url).status, 401, "no password");
@@ -67,11 +67,11 @@ fn a_file_of_the_toolkit_protects_the_endpoint_as_it_does_an_exporter() {
 fn an_unverified_certificate_is_no_identity() {
     for kind in ["RequireAnyClientCert", "RequestClientCert"] {
         let web = format!(
-            "tls_server_config: {{ cert_file: server.crt, key_file: server.key, client_auth_type: {kind} }}"
+            "tls_server_config: {{ cert_file: server.pem, key_file: server.key, client_auth_type: {kind} }}"
         );
         let daemon = start(folder_with(&web), WEB);
         let path = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
-        let (ca, cert, key) = (path("ca.crt"), path("stranger.crt"), path("stranger.key"));
+        let (ca, cert, key) = (path("ca.pem"), path("stranger.pem"), path("stranger.key"));
         let stranger = ["--cacert", &ca, "--cert", &cert, "--key", &key];
         let url = format!("https://{}/api/v1/reload", daemon.admin);
         assert_eq!(curl(&stranger, &url).status, 200, "{kind}");
@@ -90,19 +90,19 @@ fn a_certificate_may_be_in_the_file_itself() {
     };
     let web = format!(
         "tls_server_config:\n  cert: |\n{}  key: |\n{}",
-        indented("server.crt"),
+        indented("server.pem"),
         indented("server.key")
     );
     fs::write(folder.path().join("web.yml"), &web).unwrap();
     let daemon = start(folder, WEB);
-    let ca = daemon.path("ca.crt");
+    let ca = daemon.path("ca.pem");
     let url = format!("https://{}/healthz", daemon.admin);
     assert_eq!(curl(&["--cacert", ca.to_str().unwrap()], &url).status, 200);
 }
 
 #[test]
 fn a_setting_without_its_effect_is_refused_at_its_key() {
-    let tls = "cert_file: server.crt, key_file: server.key";
+    let tls = "cert_file: server.pem, key_file: server.key";
     for (web, words) in [
         (
             format!("tls_server_config: {{ {tls}, client_auth_type: RequireAndVerifyClientCert }}"),
@@ -113,7 +113,7 @@ fn a_setting_without_its_effect_is_refused_at_its_key() {
             "`tls_server_config.client_auth_type`",
         ),
         (
-            format!("tls_server_config: {{ {tls}, client_ca_file: ca.crt }}"),
+            format!("tls_server_config: {{ {tls}, client_ca_file: ca.pem }}"),
             "`tls_server_config.client_ca_file`",
         ),
         (
@@ -135,11 +135,11 @@ fn a_setting_without_its_effect_is_refused_at_its_key() {
             "curve_preferences",
         ),
         ("tls_server_config: { key_file: server.key }".to_owned(), "`tls_server_config.cert_file`"),
-        ("tls_server_config: { cert_file: server.crt }".to_owned(), "`tls_server_config.key_file`"),
+        ("tls_server_config: { cert_file: server.pem }".to_owned(), "`tls_server_config.key_file`"),
         ("tls_server_config: { min_version: TLS13 }".to_owned(), "`tls_server_config.cert_file`"),
-        ("tls_server_config: { cert_file: no.crt, key_file: server.key }".to_owned(), "no.crt"),
+        ("tls_server_config: { cert_file: no.pem, key_file: server.key }".to_owned(), "no.pem"),
         (
-            "tls_server_config: { cert_file: ca.crt, key_file: server.key }".to_owned(),
+            "tls_server_config: { cert_file: ca.pem, key_file: server.key }".to_owned(),
             "`tls_server_config.key_file`",
         ),
         ("http_server_config: { headers: { Server: x } }".to_owned(), "headers"),
@@ -159,10 +159,10 @@ fn a_setting_without_its_effect_is_refused_at_its_key() {
 
 #[test]
 fn what_is_listed_is_offered() {
-    let web = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  max_version: TLS12\n  \
+    let web = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  max_version: TLS12\n  \
                cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256]\n";
     let daemon = start(folder_with(web), WEB);
-    let ca = daemon.path("ca.crt").to_str().unwrap().to_owned();
+    let ca = daemon.path("ca.pem").to_str().unwrap().to_owned();
     let url = format!("https://{}/healthz", daemon.admin);
     let status = |arguments: &[&str]| curl(&[&["--cacert", &ca], arguments].concat(), &url).status;
     assert_eq!(status(&["--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"]), 200);

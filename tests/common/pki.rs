@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -48,7 +49,7 @@ impl Pki {
         let mut params = params(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(folder.join(format!("{name}.pem")), issuer.pem()).unwrap();
+        replace(&folder.join(format!("{name}.pem")), &issuer.pem());
         Self { folder: folder.to_owned(), name: name.to_owned(), issuer }
     }
 
@@ -62,6 +63,15 @@ impl Pki {
         self.issue_with(name, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        });
+    }
+
+    /// Issues a certificate for clients only, with the alternative name `client.example`.
+    pub fn issue_to_client(&self, name: &str) {
+        self.issue_with(name, |params| {
+            let alternative = "client.example".try_into().unwrap();
+            params.subject_alt_names = vec![rcgen::SanType::DnsName(alternative)];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         });
     }
 
@@ -82,8 +92,8 @@ impl Pki {
         ];
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
-        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        replace(&self.path(&format!("{name}.key")), &key.serialize_pem());
+        replace(&self.path(&format!("{name}.pem")), &certificate.pem());
     }
 
     /// The path of a file.
@@ -126,6 +136,14 @@ pub fn client_connection(config: ClientConfig) -> ClientConnection {
     ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
+/// Writes a file as programs that renew certificates do: no reader sees half of it.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_added_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// Each certificate has its own subject: OpenSSL takes one with the name of its issuer for self-signed.
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

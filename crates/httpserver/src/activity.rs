@@ -26,6 +26,8 @@ pub(crate) struct Activity {
     is_blocked: AtomicBool,
     /// Whether the current reply may take as long as its client reads.
     is_long: AtomicBool,
+    /// Whether the current reply has to end before its content does.
+    must_end: AtomicBool,
     /// Whether the TLS handshake is not complete yet.
     is_handshaking: AtomicBool,
 }
@@ -39,6 +41,7 @@ impl Activity {
             handled_ms: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
             is_long: AtomicBool::new(false),
+            must_end: AtomicBool::new(false),
             is_handshaking: AtomicBool::new(false),
         }
     }
@@ -77,6 +80,15 @@ impl Activity {
         self.is_long.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn must_end(&self) -> bool {
+        self.must_end.load(Ordering::Relaxed)
+    }
+
+    /// Ends the current reply. Returns whether it was to go on.
+    pub(crate) fn end_reply(&self) -> bool {
+        !self.must_end.swap(true, Ordering::Relaxed)
+    }
+
     pub(crate) fn is_handshaking(&self) -> bool {
         self.is_handshaking.load(Ordering::Relaxed)
     }
@@ -103,6 +115,13 @@ impl Activity {
         self.progress_ms.store(self.age().as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Notes that the server asks for the next part of a reply.
+    pub(crate) fn note_poll(&self) {
+        if !self.is_blocked.load(Ordering::Relaxed) {
+            self.progress();
+        }
+    }
+
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
         self.is_blocked.store(outcome.is_pending(), Ordering::Relaxed);
         if outcome.is_ready() {
@@ -111,7 +130,8 @@ impl Activity {
     }
 }
 
-/// A connection that notes when its client reads.
+/// The socket of a connection, which notes when its client reads. TLS is above it: a TLS session takes up to
+/// 64 KiB of a reply before the client has read any of it.
 #[derive(Debug)]
 pub(crate) struct WatchedStream<S> {
     stream: S,

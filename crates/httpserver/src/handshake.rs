@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tlsserver::HandshakeFailure;
 use tlsserver::failure::explain;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,8 +21,8 @@ pub(crate) struct FailedHandshake {
     pub(crate) words: String,
 }
 
-/// A connection after its handshake, and whether the client proved its identity by a certificate.
-pub(crate) type SecuredStream<S> = (TlsStream<S>, bool);
+/// A connection after its handshake, and the certificates that the client sent, its own first.
+pub(crate) type SecuredStream<S> = (TlsStream<S>, Vec<CertificateDer<'static>>);
 
 /// Performs the handshake, within `limit`.
 ///
@@ -42,8 +43,8 @@ pub(crate) async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     let (_, session) = stream.get_ref();
-    let has_certificate = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
-    Ok((stream, has_certificate && tls.verifies_certificates()))
+    let certificates = session.peer_certificates().unwrap_or_default().to_vec();
+    Ok((stream, certificates))
 }
 
 fn failure(error: &io::Error) -> FailedHandshake {

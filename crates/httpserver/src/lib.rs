@@ -9,6 +9,7 @@
 mod accept;
 mod access;
 mod activity;
+mod connection;
 mod connections;
 mod guard;
 mod handshake;

@@ -67,10 +67,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReplyBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        // The server polls when its buffer has room, which means that the client has read.
-        self.activity.progress();
-        match &mut self.content {
+        let Self { content, activity } = &mut *self;
+        // The server polls when its buffer has room, which means that the client has read, unless the kernel
+        // has no room.
+        activity.note_poll();
+        match content {
             ReplyContent::Words(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            ReplyContent::Served(_) if activity.must_end() => Poll::Ready(None),
             ReplyContent::Served(body) => Pin::new(body).poll_frame(context),
         }
     }

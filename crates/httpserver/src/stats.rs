@@ -28,10 +28,12 @@ pub(crate) enum Denied {
     Busy,
     /// It exceeds the rate limit.
     Rate,
+    /// Its client has lost its access since it connected. Also counts open replies that end.
+    Revoked,
 }
 
 impl Denied {
-    const ALL: [Self; 4] = [Self::Missing, Self::Wrong, Self::Busy, Self::Rate];
+    const ALL: [Self; 5] = [Self::Missing, Self::Wrong, Self::Busy, Self::Rate, Self::Revoked];
 
     /// The name in the status.
     const fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Denied {
             Self::Wrong => "wrong_credentials",
             Self::Busy => "busy",
             Self::Rate => "rate_limit",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The server over real sockets.
 
+mod rule_changes;
+mod slow_readers;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -30,8 +33,8 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// `/` is a word, `/endless` never ends, `/long` ends after 16 MiB, `/guarded` is for the own site only,
-/// `/healthz` needs no credentials.
+/// `/` is a word, `/words` are a few thousand, `/ticks` is a word now and then, `/endless` never ends,
+/// `/long` ends after 16 MiB, `/guarded` is for the own site only, `/healthz` needs no credentials.
 #[derive(Clone)]
 struct Site;
 
@@ -39,6 +42,8 @@ struct Site;
 enum Chunks {
     Words(u64),
     Blocks(u64),
+    /// A word now and then.
+    Ticks(tokio::time::Interval),
 }
 
 /// More blocks than the buffers of a connection can hold.
@@ -50,9 +55,12 @@ impl Body for Chunks {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let (left, chunk): (_, &'static [u8]) = match &mut *self {
+            Self::Ticks(ticks) => {
+                return ticks.poll_tick(context).map(|_| Some(Ok(Frame::data("word".into()))));
+            }
             Self::Words(left) => (left, b"word"),
             Self::Blocks(left) => (left, &[0; 65536]),
         };
@@ -77,6 +85,11 @@ impl SiteService for Site {
         let blocks = match request.uri().path() {
             "/endless" => u64::MAX,
             "/long" => LONG,
+            "/ticks" => {
+                let ticks = tokio::time::interval(Duration::from_millis(10));
+                return Response::new(Chunks::Ticks(ticks));
+            }
+            "/words" => return Response::new(Chunks::Words(3_000)),
             _ => return Response::new(Chunks::Words(1)),
         };
         let mut reply = Response::new(Chunks::Blocks(blocks));
@@ -248,14 +261,17 @@ async fn a_refused_request_is_answered_and_counted() {
 
 /// Access for a user `a` with this password, and for a token.
 fn restricted(password: &str) -> Access {
+    Access::load(&restriction(password)).unwrap()
+}
+
+fn restriction(password: &str) -> AccessConfig {
     let hash = bcrypt::hash_with_salt(password, 4, [3; 16]).unwrap().to_string();
     let user = UserName::try_from("a".to_owned()).unwrap();
-    let config = AccessConfig {
+    AccessConfig {
         users: [(user, PasswordHash::parse(&hash).unwrap())].into(),
         tokens: vec![AccessToken::parse("0123456789abcdef").unwrap()],
         ..AccessConfig::default()
-    };
-    Access::load(&config).unwrap()
+    }
 }
 
 #[tokio::test]

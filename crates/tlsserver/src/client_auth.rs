@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{DistinguishedName, Error};
 
 use crate::certificate::names_of;
+use crate::verifier::ClientPolicy;
 
 thread_local! {
     /// The names of the certificate that this thread refused last. The library's error has no room for
@@ -22,57 +22,27 @@ pub(crate) fn take_refused() -> Option<String> {
     REFUSED.take()
 }
 
-/// Passes everything to another verifier, and keeps the names of the certificates that it refuses.
+/// The policy of another verifier, which keeps the names of the certificates that it refuses.
 #[derive(Debug)]
-pub(crate) struct NamingVerifier(pub(crate) Arc<dyn ClientCertVerifier>);
+pub(crate) struct NamingPolicy(pub(crate) Arc<dyn ClientCertVerifier>);
 
-impl ClientCertVerifier for NamingVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
+impl ClientPolicy for NamingPolicy {
+    fn is_mandatory(&self) -> bool {
         self.0.client_auth_mandatory()
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+    fn authorities(&self) -> &[DistinguishedName] {
         self.0.root_hint_subjects()
     }
 
-    fn verify_client_cert(
+    fn accept(
         &self,
-        end_entity: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now);
-        REFUSED.set(verified.is_err().then(|| names_of(end_entity)));
-        verified
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        self.0.requires_raw_public_keys()
+    ) -> Result<(), Error> {
+        let verified = self.0.verify_client_cert(certificate, intermediates, now);
+        REFUSED.set(verified.is_err().then(|| names_of(certificate)));
+        verified.map(|_| ())
     }
 }

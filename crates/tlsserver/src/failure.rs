@@ -17,9 +17,9 @@ pub enum HandshakeFailure {
     NotTls,
     /// The client broke the protocol, or has no version or cipher suite in common.
     Protocol,
-    /// It took too long.
+    /// It, or the connection without any message, took too long.
     Timeout,
-    /// It had taken the longest when another one needed its place.
+    /// It, or its connection, had taken the longest when another one needed its place.
     TooMany,
     /// The connection ended for another reason.
     Closed,

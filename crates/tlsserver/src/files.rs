@@ -13,8 +13,8 @@ use rustls::{Error, RootCertStore, ServerConfig};
 use thiserror::Error as ThisError;
 
 use crate::certificate::CertificateFacts;
-use crate::client_auth::NamingVerifier;
-use crate::pem;
+use crate::client_auth::NamingPolicy;
+use crate::{pem, verifier};
 
 /// The PEM files of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct FileConcern {
 pub struct LoadedServer {
     files: ServerFiles,
     config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
     chain: Vec<CertificateDer<'static>>,
     authorities: Vec<CertificateDer<'static>>,
     facts: CertificateFacts,
@@ -72,12 +73,14 @@ impl ServerFiles {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
-                builder.with_client_cert_verifier(verifier).with_single_cert(chain.clone(), key)
+                builder
+                    .with_client_cert_verifier(Arc::clone(&verifier))
+                    .with_single_cert(chain.clone(), key)
             })
             .map_err(|error| self.refused(&error))?;
         adjust(&mut config);
         let files = self.clone();
-        Ok(LoadedServer { files, config: Arc::new(config), chain, authorities, facts })
+        Ok(LoadedServer { files, config: Arc::new(config), verifier, chain, authorities, facts })
     }
 
     /// The authorities of clients, and the verifier of their certificates.
@@ -94,11 +97,11 @@ impl ServerFiles {
         for authority in &authorities {
             roots.add(authority.clone()).map_err(|error| unusable(error.to_string()))?;
         }
-        let verifier =
+        let trusting =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
                 .build()
                 .map_err(|error| unusable(error.to_string()))?;
-        Ok((authorities, Arc::new(NamingVerifier(verifier))))
+        Ok((authorities, verifier::of_clients(NamingPolicy(trusting), provider)))
     }
 
     /// Explains why the TLS library does not take the certificate and the key.
@@ -139,6 +142,12 @@ impl LoadedServer {
     #[must_use]
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// The verifier of clients in these settings.
+    #[must_use]
+    pub fn verifier(&self) -> &Arc<dyn ClientCertVerifier> {
+        &self.verifier
     }
 
     /// The server's certificate.

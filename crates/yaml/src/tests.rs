@@ -390,7 +390,7 @@ percentiles, range, endpoint, workers
         "forwarders:\n  kafka:\n    - kafka_broker: b\n      kafka_topic: t\n      retries: 3\n",
         "f:5:7: unknown key `forwarders.kafka[0].retries`
   |
-5 |       retries: 3
+5 |       retries: ***
   |       ^^^^^^^
   = allowed: kafka_broker, kafka_topic, kafka_apikey, kafka_timeout, timeout",
     ),
@@ -643,7 +643,7 @@ percentiles, range, endpoint, workers
     ),
     (
         "bind_port: !vault 5\n",
-        "f:1:12: the tag `!vault` is not supported here
+        "f:1:12: a tag is not supported here: put a value that begins with `!` in quotes
   |
 1 | bind_port: !vault 5
   |            ^^^^^^",

@@ -1,19 +1,13 @@
 //! The TLS settings: the trusted servers, and this host's certificate.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use basics::bounded_read::read_bounded;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use thiserror::Error;
-
-/// Longest file of certificates.
-const PEM_BYTES_MAX: usize = 4 << 20;
+use tlsserver::pem;
+use tlsserver::verifier::{self, ServerPolicy};
 
 /// `tls`: how a server proves its identity, and how this daemon proves its identity to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,16 +58,15 @@ impl TlsConfig {
     pub(super) fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let builder = httpclient::tls()?;
         let builder = if self.insecure_skip_verify {
-            let any = AnyServer(Arc::clone(builder.crypto_provider()));
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
+            let any = verifier::of_servers(AnyServer, builder.crypto_provider());
+            builder.dangerous().with_custom_certificate_verifier(any)
         } else {
             builder.with_root_certificates(self.roots()?)
         };
         match (given(&self.cert_file), given(&self.key_file)) {
             (Some(cert), Some(key)) => {
                 let chain = certificates("cert_file", cert)?;
-                let key = PrivateKeyDer::from_pem_slice(&read("key_file", key)?)
-                    .map_err(|error| unusable("key_file", key, &error))?;
+                let key = pem::key(key).map_err(|reason| unusable("key_file", key, &reason))?;
                 Ok(builder.with_client_auth_cert(chain, key)?)
             }
             (None, None) => Ok(builder.with_no_client_auth()),
@@ -101,20 +94,8 @@ fn given(path: &Path) -> Option<&Path> {
     Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 
-fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    read_bounded(path, PEM_BYTES_MAX).map_err(|error| unusable(key, path, &error))
-}
-
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(key, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(unusable(key, path, &"the file contains no PEM certificate"))
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unusable(key, path, &error)),
-    }
+    pem::certificates(path).map_err(|reason| unusable(key, path, &reason))
 }
 
 fn unusable(key: &'static str, path: &Path, reason: &impl ToString) -> TlsError {
@@ -124,41 +105,10 @@ fn unusable(key: &'static str, path: &Path, reason: &impl ToString) -> TlsError 
 /// Accepts every certificate, for `insecure_skip_verify`. Signatures are still checked, so a server
 /// must have the key of its certificate.
 #[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
+struct AnyServer;
 
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+impl ServerPolicy for AnyServer {
+    fn accept(&self, _certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Recognises a page of tallyd: `tallyd check --connect` may run while the daemon does.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use httpclient::pinned::PinnedServer;
@@ -44,8 +43,8 @@ async fn shows(
     certificate: &CertificateDer<'static>,
 ) -> Result<bool, rustls::Error> {
     let builder = httpclient::tls()?;
-    let pinned = Arc::new(PinnedServer::new(certificate.clone(), builder.crypto_provider()));
-    let verifier = Arc::clone(&pinned);
+    let pinned = PinnedServer::new(certificate.clone());
+    let verifier = pinned.verifier(builder.crypto_provider());
     let config = builder.dangerous().with_custom_certificate_verifier(verifier);
     let client = httpclient::with_tls(config.with_no_client_auth()).build();
     let client = client.map_err(|error| rustls::Error::General(error.to_string()))?;

@@ -19,6 +19,8 @@ use super::trust::ServerTrust;
 
 /// Longest file with a token or a password.
 const SECRET_BYTES_MAX: usize = 8 << 10;
+/// Maximum number of tokens of the configuration that a command tries.
+const TOKENS_TRIED_MAX: usize = 8;
 /// The environment variable with a token.
 const TOKEN_VARIABLE: &str = "TALLYD_TOKEN";
 /// The environment variable with the password of `--user`.
@@ -28,7 +30,7 @@ const PASSWORD_VARIABLE: &str = "TALLYD_PASSWORD";
 #[derive(Clone, Debug, Default, Args)]
 pub struct AccessArgs {
     /// File with the token for the endpoint [default: the variable TALLYD_TOKEN, else the first token of
-    /// the configuration]
+    /// the configuration that the daemon accepts]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "user"], value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// The token itself; other users of this host can see it
@@ -73,12 +75,21 @@ pub(crate) enum AccessArgsError {
     /// The TLS settings are unusable.
     #[error("{0}")]
     Tls(String),
+    /// It is unknown whether the endpoint of the configuration has TLS.
+    #[error(
+        "nothing was sent, because `admin.web_config_file` decides whether the admin endpoint has TLS: \
+         {0}; run this as root or as the user of the service, such as with `sudo -u tallyd`, or name the \
+         endpoint with --admin https://HOST:PORT or --admin unix:PATH"
+    )]
+    UnknownScheme(String),
 }
 
 /// The credentials of a client, and the servers that it trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientAccess {
-    pub(super) authorization: Option<Secret>,
+    /// The values of the `Authorization` header to try. There are several if they are the tokens of the
+    /// configuration: a daemon that has not read the file yet knows only some of them.
+    authorizations: Vec<Secret>,
     pub(super) trust: ServerTrust,
 }
 
@@ -92,10 +103,13 @@ impl ClientAccess {
         args: &AccessArgs,
         config: Option<&AccessConfig>,
     ) -> Result<Self, AccessArgsError> {
-        let token = config.and_then(|config| config.tokens.first());
-        let authorization = match authorization(args)? {
-            None => token.map(|token| Secret::new(format!("Bearer {}", token.reveal()))),
-            given => given,
+        let authorizations = match authorization(args)? {
+            Some(given) => vec![given],
+            None => {
+                let tokens = config.into_iter().flat_map(|config| &config.tokens);
+                let tokens = tokens.take(TOKENS_TRIED_MAX);
+                tokens.map(|token| Secret::new(format!("Bearer {}", token.reveal()))).collect()
+            }
         };
         let own = || config.map(AccessConfig::own_certificate).transpose().map(Option::flatten);
         let identity = args.cert.clone().zip(args.key.clone());
@@ -107,19 +121,21 @@ impl ClientAccess {
                 Ok(None) | Err(_) => Ok(ServerTrust::system(identity)),
             },
         };
-        Ok(Self { authorization, trust: trust.map_err(AccessArgsError::Tls)? })
+        Ok(Self { authorizations, trust: trust.map_err(AccessArgsError::Tls)? })
     }
 
     /// Whether the client has something to prove its identity with.
     pub(super) fn has_identity(&self) -> bool {
-        self.authorization.is_some() || self.trust.has_identity()
+        !self.authorizations.is_empty() || self.trust.has_identity()
     }
 
-    /// The value of the `Authorization` header, which no debug output shows.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(self.authorization.as_ref()?.reveal()).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+    /// The values of the `Authorization` header to try in turn, which no debug output shows.
+    pub(super) fn headers(&self) -> Vec<HeaderValue> {
+        let values = self.authorizations.iter();
+        let mut values: Vec<_> =
+            values.filter_map(|value| HeaderValue::from_str(value.reveal()).ok()).collect();
+        values.iter_mut().for_each(|value| value.set_sensitive(true));
+        values
     }
 }
 
@@ -175,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         fs::write(&file, "0123456789abcdef\n").unwrap();
-        let header = |args: AccessArgs| ClientAccess::new(&args, None).unwrap().header().unwrap();
+        let header = |args: AccessArgs| ClientAccess::new(&args, None).unwrap().headers().remove(0);
         let by_token = AccessArgs { token_file: Some(file.clone()), ..AccessArgs::default() };
         assert_eq!(header(by_token), "Bearer 0123456789abcdef");
         let by_password = AccessArgs {

@@ -73,7 +73,8 @@ impl AdminEndpoint {
 /// configured address, else the default; `None` if the configuration disables the endpoint.
 ///
 /// # Errors
-/// When a file of the options cannot be used.
+/// When a file of the options cannot be used, or the `web_config_file` of the configuration, which decides
+/// whether the address has TLS.
 pub(crate) fn admin(
     named: Option<&str>,
     access: &AccessArgs,
@@ -92,7 +93,9 @@ pub(crate) fn admin(
     let Listen::At(addresses) = &config.listen else { return Ok(None) };
     let Some(first) = addresses.all().first() else { return Ok(None) };
     let restriction = config.access_config();
-    let scheme = if restriction.is_encrypted() { "https" } else { "http" };
+    // Without this, a secret could cross the network in clear text.
+    let is_encrypted = restriction.is_encrypted().map_err(AccessArgsError::UnknownScheme)?;
+    let scheme = if is_encrypted { "https" } else { "http" };
     let url = format!("{scheme}://{}", SendEndpoint::reachable(*first));
     Ok(Some(AdminEndpoint { url, access: ClientAccess::new(access, Some(&restriction))? }))
 }

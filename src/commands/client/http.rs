@@ -6,10 +6,11 @@
 use std::error::Error;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use basics::escape::escaped;
-use httpclient::reqwest::header::AUTHORIZATION;
+use httpclient::reqwest::header::{AUTHORIZATION, HeaderValue};
 use httpclient::reqwest::{self, Client, Method, Response, StatusCode};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -56,6 +57,10 @@ pub(crate) enum HttpPlace<'a> {
 pub(crate) struct HttpConnector {
     client: Client,
     runtime: Runtime,
+    /// The values of the `Authorization` header to try.
+    authorizations: Vec<HeaderValue>,
+    /// The index of the next one to try, which the server accepted last.
+    accepted: AtomicUsize,
 }
 
 impl HttpConnector {
@@ -74,9 +79,7 @@ impl HttpConnector {
         if let HttpPlace::Socket(socket) = place {
             client = client.unix_socket(socket);
         }
-        let headers = access.header().map(|value| (AUTHORIZATION, value));
         let client = client
-            .default_headers(headers.into_iter().collect())
             .connect_timeout(ANSWER_MAX)
             // The daemon closes idle connections, which would go unnoticed between requests.
             .pool_max_idle_per_host(0)
@@ -84,6 +87,8 @@ impl HttpConnector {
         Ok(Self {
             client: client.map_err(io::Error::other)?,
             runtime: Builder::new_current_thread().enable_all().build()?,
+            authorizations: access.headers(),
+            accepted: AtomicUsize::new(0),
         })
     }
 
@@ -92,7 +97,7 @@ impl HttpConnector {
     /// # Errors
     /// When there is no complete answer with status 200.
     pub(crate) fn get(&self, url: &str) -> Result<Vec<u8>, AnswerError> {
-        self.request(Method::GET, url, ANSWER_MAX)
+        self.request(&Method::GET, url, ANSWER_MAX)
     }
 
     /// Sends a request without a body, whose answer may take as long as `within`.
@@ -101,12 +106,12 @@ impl HttpConnector {
     /// When there is no complete answer with status 200.
     pub(crate) fn request(
         &self,
-        method: Method,
+        method: &Method,
         url: &str,
         within: Duration,
     ) -> Result<Vec<u8>, AnswerError> {
         self.in_time(within, async {
-            let response = self.client.request(method, url).send().await?;
+            let response = self.send(method, url).await?;
             let status = response.status();
             if status != StatusCode::OK {
                 let body = httpclient::read_body(response, REASON_BYTES_MAX).await?;
@@ -123,8 +128,29 @@ impl HttpConnector {
     /// # Errors
     /// When no answer begins.
     pub(crate) fn open(&self, url: &str) -> Result<OpenAnswer<'_>, AnswerError> {
-        let response = self.in_time(ANSWER_MAX, self.client.get(url).send())?;
+        let response = self.in_time(ANSWER_MAX, self.send(&Method::GET, url))?;
         Ok(OpenAnswer { runtime: &self.runtime, response, data: Vec::new(), read: 0 })
+    }
+
+    /// Sends a request, again with other credentials while the server refuses them. A refused request has
+    /// no effect.
+    async fn send(&self, method: &Method, url: &str) -> Result<Response, reqwest::Error> {
+        let mut tried = 0;
+        loop {
+            let index = self.accepted.load(Ordering::Relaxed);
+            let mut request = self.client.request(method.clone(), url);
+            if let Some(value) = self.authorizations.get(index) {
+                request = request.header(AUTHORIZATION, value.clone());
+            }
+            let response = request.send().await?;
+            tried += 1;
+            let is_refused = response.status() == StatusCode::UNAUTHORIZED;
+            if !is_refused || tried >= self.authorizations.len() {
+                return Ok(response);
+            }
+            let next = (index + 1) % self.authorizations.len();
+            self.accepted.store(next, Ordering::Relaxed);
+        }
     }
 
     fn in_time<T>(

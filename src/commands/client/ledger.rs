@@ -146,7 +146,7 @@ impl AdminClient {
     /// When the daemon refuses, or does not answer within this time.
     pub(crate) fn reload(&self, within: Duration) -> Result<LastReload, LedgerError> {
         let path = AdminPath::Reload.as_str();
-        self.read(self.http.request(Method::POST, &self.url_of(path), within))
+        self.read(self.http.request(&Method::POST, &self.url_of(path), within))
     }
 
     /// Removes the series that the parameters select. Waits for the end of the open window.
@@ -159,7 +159,7 @@ impl AdminClient {
         within: Duration,
     ) -> Result<SeriesRemoved, LedgerError> {
         let url = self.url_of(&format!("{}?{query}", AdminPath::Series));
-        self.read(self.http.request(Method::DELETE, &url, within))
+        self.read(self.http.request(&Method::DELETE, &url, within))
     }
 
     /// The changes that a reload would make now.

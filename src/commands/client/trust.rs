@@ -1,7 +1,6 @@
 //! Which servers a command trusts over `https://`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use httpclient::pinned::PinnedServer;
 use rustls::pki_types::CertificateDer;
@@ -62,8 +61,9 @@ impl ServerTrust {
         let builder = httpclient::tls().map_err(|error| error.to_string())?;
         let builder = match &self.trusted {
             Trusted::Only(certificate) => {
-                let pinned = PinnedServer::new(certificate.clone(), builder.crypto_provider());
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+                let pinned = PinnedServer::new(certificate.clone());
+                let verifier = pinned.verifier(builder.crypto_provider());
+                builder.dangerous().with_custom_certificate_verifier(verifier)
             }
             Trusted::Authorities(authorities) => {
                 let mut roots = RootCertStore::empty();

@@ -56,6 +56,12 @@ enum ReloadCommandError {
     )]
     NoDaemon(#[source] LedgerError),
     #[error(
+        "{0}\nthe daemon was not reloaded: until it has read this file, it accepts only its previous users \
+         and tokens; use one of these with --token-file or --user, its `admin: {{socket}}`, --pid, or \
+         `systemctl reload tallyd`"
+    )]
+    OtherAccess(#[source] LedgerError),
+    #[error(
         "{0}\nno daemon was reloaded: this file does not give the address of the admin endpoint; use --admin"
     )]
     File(#[source] LoadError),
@@ -172,7 +178,13 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
         (Err(_), Some(pid)) => return signal_reload(pid).map(|()| None),
         (Err(error), None) => {
             let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
-            return Err(wrong.map_or(ReloadCommandError::NoDaemon(error), ReloadCommandError::File));
+            return Err(match (wrong, error) {
+                (Some(wrong), _) => ReloadCommandError::File(wrong),
+                (None, error @ LedgerError::Refused { .. }) if args.admin.is_none() => {
+                    ReloadCommandError::OtherAccess(error)
+                }
+                (None, error) => ReloadCommandError::NoDaemon(error),
+            });
         }
     };
     let pid = args.pid.unwrap_or(before.process.pid);

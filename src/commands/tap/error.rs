@@ -30,7 +30,10 @@ pub(super) enum TapError {
     #[error(transparent)]
     Events(#[from] EventsError),
     /// The connection ended without an end event.
-    #[error("the daemon at {0} closed the connection")]
+    #[error(
+        "the daemon at {0} ended the tap: it has ended, or a reload has taken the access of this command; see \
+         its log"
+    )]
     Closed(String),
     /// An event cannot be read.
     #[error("{url} is not a compatible tallyd: {source}")]

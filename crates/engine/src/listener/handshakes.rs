@@ -40,6 +40,11 @@ impl Handshakes {
         self.0.insert(number, now);
     }
 
+    /// Whether the handshake of this connection is in progress.
+    pub(super) fn is_open(&self, number: u64) -> bool {
+        self.0.contains_key(&number)
+    }
+
     /// Removes a handshake. Returns whether it was in progress.
     pub(super) fn end(&mut self, number: u64) -> bool {
         self.0.remove(&number).is_some()

@@ -445,8 +445,10 @@ impl Server {
     /// Closes a connection, and records or rejects its last input.
     fn close(&mut self, number: u64, why: CloseReason) {
         let Some(mut connection) = self.connections.remove(number) else { return };
-        self.close_tls(number, &mut connection);
-        let last = connection.input.finish(why);
+        self.close_tls(number, &mut connection, why);
+        let has_ended =
+            why == CloseReason::ByPeer && connection.tls.as_ref().is_none_or(|tls| tls.has_ended());
+        let last = connection.input.finish(has_ended);
         if last != LastInput::None {
             self.recorder.begin_batch();
             match last {

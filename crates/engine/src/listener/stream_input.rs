@@ -2,7 +2,6 @@
 
 use super::lines::{LineBuffer, LineChunk};
 use super::packets::{OversizedPacket, PacketBuffer};
-use super::stats::CloseReason;
 use super::stream_config::Framing;
 use crate::protocol::{RejectReason, Rejection};
 
@@ -84,17 +83,17 @@ impl StreamInput {
         if has_ended { FedState::HasEnded } else { FedState::Incomplete }
     }
 
-    /// Takes the last input of a connection that is closed for this reason. A line without an end is whole
-    /// if the peer closed the connection. Otherwise it may be incomplete, and half a line could be a
-    /// different valid message. A packet has a length, so that one without its end is never whole.
-    pub(super) fn finish(&mut self, why: CloseReason) -> LastInput {
+    /// Takes the last input of a connection that is closed. A line without an end is whole if the peer has
+    /// ended its input (`has_ended`). Otherwise it may be incomplete, and half a line could be a different
+    /// valid message. A packet has a length, so that one without its end is never whole.
+    pub(super) fn finish(&mut self, has_ended: bool) -> LastInput {
         let (rest, expected) = match self {
             Self::Lines(lines) => {
                 let line = lines.finish();
                 if line.trim_ascii().is_empty() {
                     return LastInput::None;
                 }
-                if why == CloseReason::ByPeer {
+                if has_ended {
                     return LastInput::Line(line);
                 }
                 (line, "the line's end")

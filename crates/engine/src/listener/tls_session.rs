@@ -21,6 +21,8 @@ const SHOWN_BYTES: usize = 40;
 pub(super) struct TlsSession {
     connection: ServerConnection,
     has_begun: bool,
+    /// Whether the peer has sent the alert with which a connection ends.
+    has_ended: bool,
     /// Whether the kernel has no room for bytes that the peer must get.
     pub(super) is_blocked: bool,
 }
@@ -39,7 +41,7 @@ pub(super) struct TlsTurn {
 /// Why a connection ends.
 #[derive(Debug)]
 pub(super) enum TlsEnd {
-    /// The peer closed it. Many clients do so without the alert that TLS has for it.
+    /// The peer closed it, with or without the alert that TLS has for it: see [`TlsSession::has_ended`].
     ByPeer,
     /// The system reported an error.
     Broken,
@@ -52,11 +54,17 @@ impl TlsSession {
     /// Begins a handshake, in which the peer sends first.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
         let connection = ServerConnection::new(config)?;
-        Ok(Self { connection, has_begun: false, is_blocked: false })
+        Ok(Self { connection, has_begun: false, has_ended: false, is_blocked: false })
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Whether the peer has sent everything that it wanted to. Only an alert within the session proves that:
+    /// an attacker on the path can end the connection of the transport after any byte.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Reads from the socket once, and decrypts into `plain`. `cipher` has [`TURN_CIPHER_BYTES`].
@@ -104,6 +112,7 @@ impl TlsSession {
                 TlsEnd::Refused(HandshakeFailure::of(&error), failure::explain(&error))
             })?;
             if state.peer_has_closed() {
+                self.has_ended = true;
                 return Err(TlsEnd::ByPeer);
             }
         }

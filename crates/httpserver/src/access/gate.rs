@@ -1,20 +1,20 @@
 //! Decides which requests a server answers.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use basics::log_throttle::LogThrottle;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::authorization::{self, Credentials, NoCredentials};
+use super::identity::{Entry, Identity};
 use super::loaded::Access;
-use super::password_hash::UserName;
 use super::passwords::{self, Claim, ComparisonKey, TooManyWaiting, VerifiedPasswords};
 use crate::accept::SocketPeer;
 use crate::stats::{AccessStats, Denied};
@@ -24,27 +24,6 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Why a changed file is not used by itself: an empty or truncated one would open the server to everyone.
 const WEAKER: &str =
     "without it the server would need no credentials, or no TLS; if this is intended, reload";
-
-/// How a client proved its identity. An extension of the requests at addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// As a user with a password.
-    User(UserName),
-    /// With the token at this position of the list, from 1.
-    Token(usize),
-    /// With a certificate that a trusted authority signed.
-    Certificate,
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(name) => write!(formatter, "user {}", name.as_str().escape_debug()),
-            Self::Token(position) => write!(formatter, "token {position}"),
-            Self::Certificate => formatter.write_str("client certificate"),
-        }
-    }
-}
 
 /// A request that is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +36,7 @@ pub(crate) struct Denial {
 impl Denial {
     pub(crate) fn status(&self) -> StatusCode {
         match self.reason {
-            Denied::Missing | Denied::Wrong => StatusCode::UNAUTHORIZED,
+            Denied::Missing | Denied::Wrong | Denied::Revoked => StatusCode::UNAUTHORIZED,
             Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Denied::Rate => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -70,6 +49,10 @@ impl Denial {
             Denied::Wrong => "wrong user, password or token",
             Denied::Busy => "too many logins at a time: try again",
             Denied::Rate => "too many requests: try again later",
+            Denied::Revoked => {
+                "since the client connected, a reload or a changed file has taken its access: \
+                 connect again with valid credentials"
+            }
         }
     }
 
@@ -88,64 +71,115 @@ impl Denial {
 /// The access to one server, which all of its connections share.
 #[derive(Debug)]
 pub(crate) struct AccessGate {
-    current: RwLock<Arc<Access>>,
+    /// Notifies its receivers only when the rules change.
+    current: watch::Sender<Arc<Access>>,
     key: ComparisonKey,
     verified: VerifiedPasswords,
     failures: Mutex<LogThrottle>,
-    /// Notified after a replacement.
-    replaced: Notify,
+    /// Whether another server has taken over.
+    is_closed: AtomicBool,
 }
 
 impl AccessGate {
     pub(crate) fn new(access: Arc<Access>) -> Self {
         Self {
-            current: RwLock::new(access),
+            current: watch::Sender::new(access),
             key: ComparisonKey::random(),
             verified: VerifiedPasswords::default(),
             failures: Mutex::default(),
-            replaced: Notify::new(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
     /// The access at this moment.
     pub(crate) fn current(&self) -> Arc<Access> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.borrow())
     }
 
-    /// Replaces the access for requests and handshakes from now on.
+    /// The access at this moment, for a client that connects, and a receiver that is notified when the
+    /// connection has to end after its current request.
+    pub(crate) fn enter(&self) -> (Entry, watch::Receiver<Arc<Access>>) {
+        let mut changes = self.current.subscribe();
+        let access = Arc::clone(&changes.borrow_and_update());
+        (Entry { access, certificates: Vec::new() }, changes)
+    }
+
+    /// Replaces the access for handshakes and requests from now on. Ends the connections if the rules
+    /// are others.
     pub(crate) fn replace(&self, access: Arc<Access>) {
-        self.verified.keep(&access.users);
-        *self.current.write() = access;
-        self.replaced.notify_one();
+        self.replace_if(access, |_| true);
     }
 
-    /// The same, unless a reload has replaced `expected` in the meantime. Returns whether it did so.
-    fn replace_if_current(&self, expected: &Arc<Access>, access: Arc<Access>) -> bool {
-        let mut current = self.current.write();
-        let is_current = Arc::ptr_eq(&current, expected);
-        if is_current {
+    /// Admits no further request, and ends the connections after their current one.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.current.send_modify(|_| {});
+    }
+
+    /// Replaces the access if the current one is wanted out. Returns whether it did so.
+    fn replace_if(
+        &self,
+        access: Arc<Access>,
+        is_replaced: impl FnOnce(&Arc<Access>) -> bool,
+    ) -> bool {
+        let mut done = false;
+        self.current.send_if_modified(|current| {
+            done = is_replaced(current);
+            if !done {
+                return false;
+            }
             self.verified.keep(&access.users);
+            let has_other_rules = !access.has_rules_of(current);
             *current = access;
-        }
-        is_current
+            has_other_rules
+        });
+        done
     }
 
-    /// Decides about a request: its identity, if it proves one.
+    /// Whether a client that an earlier version has admitted may go on.
+    pub(crate) fn still_admits(&self, entry: &Entry, identity: Option<&Identity>) -> bool {
+        if self.is_closed.load(Ordering::Acquire) {
+            return false;
+        }
+        let current = self.current.borrow();
+        Arc::ptr_eq(&current, &entry.access) || entry.is_admitted_by(&current, identity)
+    }
+
+    /// The denial for a client that may not go on.
+    pub(crate) fn revocation(&self) -> Denial {
+        Denial { reason: Denied::Revoked, schemes: self.current.borrow().schemes() }
+    }
+
+    /// Decides about a request: its identity, if it proves one. The rules are those of its connection, and
+    /// must hold under the current ones too.
     ///
     /// # Errors
     /// When the request must not be answered.
     pub(crate) async fn admit(
         &self,
         headers: &HeaderMap,
-        has_certificate: bool,
+        entry: &Entry,
     ) -> Result<Option<Identity>, Denial> {
-        let access = self.current();
+        let identity = self.identify(headers, entry).await?;
+        // It may have arrived in parts, before and after a reload.
+        if self.still_admits(entry, identity.as_ref()) {
+            return Ok(identity);
+        }
+        Err(self.revocation())
+    }
+
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        entry: &Entry,
+    ) -> Result<Option<Identity>, Denial> {
+        let access = &entry.access;
         let denial = |reason| Denial { reason, schemes: access.schemes() };
         if access.rate_limit.as_ref().is_some_and(|limit| !limit.admits(Instant::now())) {
             return Err(denial(Denied::Rate));
         }
         if !access.needs_credentials() {
-            return Ok(has_certificate.then_some(Identity::Certificate));
+            return Ok(entry.has_certificate().then_some(Identity::Certificate));
         }
         let identity = match authorization::credentials(headers) {
             Err(NoCredentials::Missing) => return Err(denial(Denied::Missing)),
@@ -155,7 +189,7 @@ impl AccessGate {
                 position.map(|index| Identity::Token(index + 1))
             }
             Ok(Credentials::Basic { user, password }) => {
-                let user = self.user(&access, &user, password).await;
+                let user = self.user(access, &user, password).await;
                 user.map_err(|TooManyWaiting| denial(Denied::Busy))?
             }
         };
@@ -203,10 +237,12 @@ impl AccessGate {
     /// Reads the files of the configuration again when they have changed. Ends never.
     pub(crate) async fn watch(&self, server: &str) -> Infallible {
         let (mut refused, mut seen) = (None, None);
+        let mut changes = self.current.subscribe();
         loop {
-            let access = self.current();
+            let access = Arc::clone(&changes.borrow_and_update());
             if access.files.is_empty() {
-                self.replaced.notified().await;
+                // Fails only without a sender, and `self` has one.
+                let _is_changed = changes.changed().await;
                 continue;
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -230,7 +266,8 @@ impl AccessGate {
             match usable {
                 Ok(loaded) => {
                     refused = None;
-                    if self.replace_if_current(&access, Arc::new(loaded)) {
+                    // Unless a reload has replaced it in the meantime.
+                    if self.replace_if(Arc::new(loaded), |current| Arc::ptr_eq(current, &access)) {
                         info!(
                             server,
                             "certificates and users read again, because a file has changed"

@@ -140,6 +140,16 @@ impl Access {
         !self.users.is_empty() || !self.tokens.is_empty()
     }
 
+    /// Whether both give every client the same access: they have the same keys, except for bounds, and
+    /// the same files.
+    pub(super) fn has_rules_of(&self, other: &Self) -> bool {
+        let AccessConfig { tls, users, tokens, web_config_file, limits: _ } = &self.config;
+        let theirs = &other.config;
+        self.files == other.files
+            && (tls, users) == (&theirs.tls, &theirs.users)
+            && (tokens, web_config_file) == (&theirs.tokens, &theirs.web_config_file)
+    }
+
     /// The schemes that a client may use.
     pub(super) fn schemes(&self) -> Vec<&'static str> {
         let basic = (!self.users.is_empty()).then_some(BASIC);

@@ -8,11 +8,15 @@ use super::config::AccessConfig;
 use super::web_config::WebConfig;
 
 impl AccessConfig {
-    /// Whether the server speaks TLS; `false` if the `web_config_file` cannot be read.
-    #[must_use]
-    pub fn is_encrypted(&self) -> bool {
-        self.tls.is_enabled()
-            || self.web_config().is_some_and(|web| web.tls_server_config.is_enabled())
+    /// Whether the server speaks TLS.
+    ///
+    /// # Errors
+    /// Why the `web_config_file`, which decides it, cannot be read.
+    pub fn is_encrypted(&self) -> Result<bool, String> {
+        if self.tls.is_enabled() {
+            return Ok(true);
+        }
+        Ok(self.web_config()?.is_some_and(|web| web.tls_server_config.is_enabled()))
     }
 
     /// The certificate of the server; `None` without TLS.
@@ -20,18 +24,24 @@ impl AccessConfig {
     /// # Errors
     /// Why the certificate cannot be read.
     pub fn own_certificate(&self) -> Result<Option<CertificateDer<'static>>, String> {
-        let chain = match (self.tls.is_enabled(), self.web_config()) {
-            (true, _) => pem::certificates(&self.tls.cert_file)?,
-            (false, Some(web)) if web.tls_server_config.is_enabled() => {
-                web.tls_server_config.chain().map_err(|problem| problem.reason)?
+        let chain = if self.tls.is_enabled() {
+            pem::certificates(&self.tls.cert_file)?
+        } else {
+            match self.web_config()? {
+                Some(web) if web.tls_server_config.is_enabled() => {
+                    web.tls_server_config.chain().map_err(|problem| problem.reason)?
+                }
+                _ => return Ok(None),
             }
-            _ => return Ok(None),
         };
         Ok(chain.into_iter().next())
     }
 
-    fn web_config(&self) -> Option<WebConfig> {
-        let path = self.web_config_file()?;
-        WebConfig::read(&WebConfig::source(path).ok()?, path).ok()
+    fn web_config(&self) -> Result<Option<WebConfig>, String> {
+        let Some(path) = self.web_config_file() else { return Ok(None) };
+        let source = WebConfig::source(path);
+        let source =
+            source.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        WebConfig::read(&source, path).map(Some).map_err(|errors| errors.to_string())
     }
 }

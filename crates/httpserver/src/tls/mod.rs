@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use serde::Deserialize;
 use tlsserver::ServerFiles;
 
@@ -47,6 +48,8 @@ impl TlsProblem {
 pub(crate) struct LoadedTls {
     config: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
+    /// The verifier in `config`, which the library does not return.
+    verifier: Arc<dyn ClientCertVerifier>,
     proof: CertificateProof,
 }
 
@@ -97,7 +100,8 @@ pub(crate) fn load(tls: &ServerTls) -> Result<LoadedTls, TlsProblem> {
         None => CertificateProof::Nothing,
     };
     let (config, certificate) = (Arc::clone(loaded.config()), loaded.certificate().clone());
-    Ok(LoadedTls { config, certificate, proof })
+    let verifier = Arc::clone(loaded.verifier());
+    Ok(LoadedTls { config, certificate, verifier, proof })
 }
 
 fn speak_http(config: &mut ServerConfig) {
@@ -113,6 +117,17 @@ impl LoadedTls {
     /// The certificate of the server.
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Whether a handshake would succeed at this time for a client with these certificates, its own first.
+    pub(crate) fn accepts(&self, certificates: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        if !self.verifier.offer_client_auth() {
+            return true;
+        }
+        match certificates.split_first() {
+            Some((own, others)) => self.verifier.verify_client_cert(own, others, now).is_ok(),
+            None => !self.verifier.client_auth_mandatory(),
+        }
     }
 
     /// Whether every client has proved its identity after the handshake.

@@ -12,7 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
-use tlsserver::pem;
+use tlsserver::{pem, verifier};
 
 use super::client_certificates::{AnyCertificate, NamedCertificate};
 use super::words::{CipherName, ClientAuthType, CurveName, TlsVersion};
@@ -88,7 +88,7 @@ impl WebTls {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions()?)
             .map_err(|error| TlsProblem::new("cipher_suites", error.to_string()))?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier))
             .with_single_cert(chain, key)
             .map_err(|error| {
                 let words = format!("{error}; the key must be that of the first certificate");
@@ -96,7 +96,7 @@ impl WebTls {
             })?;
         config.ignore_client_order = self.prefer_server_cipher_suites;
         speak_http(&mut config);
-        Ok(LoadedTls { config: Arc::new(config), certificate, proof })
+        Ok(LoadedTls { config: Arc::new(config), certificate, verifier, proof })
     }
 
     /// The cipher suites and curves to offer, in the order of the file.
@@ -167,9 +167,7 @@ impl WebTls {
         let authorities =
             certificates(("client_ca", &self.client_ca), ("client_ca_file", &self.client_ca_file))?;
         let any = |is_required| {
-            let provider = Arc::clone(provider);
-            let verifier: Arc<dyn ClientCertVerifier> =
-                Arc::new(AnyCertificate { provider, is_required });
+            let verifier = verifier::of_clients(AnyCertificate { is_required }, provider);
             (verifier, CertificateProof::Nothing)
         };
         let (inner, proof) = match self.client_auth_type {
@@ -199,7 +197,7 @@ impl WebTls {
             let words = "needs `client_auth_type: RequireAndVerifyClientCert`";
             return Err(TlsProblem::new("client_allowed_sans", words));
         }
-        Ok((Arc::new(NamedCertificate { inner, names }), proof))
+        Ok((verifier::of_clients(NamedCertificate { inner, names }, provider), proof))
     }
 }
 

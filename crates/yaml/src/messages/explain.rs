@@ -23,7 +23,23 @@ pub(crate) fn error(
     let is_missing = matches!(mismatch.reason, MismatchReason::MissingKey(_));
     let span = if is_missing { node.owner } else { node.span };
     let (message, help) = explanation(&mismatch.reason, node, root, sections);
-    help.into_iter().fold(source.error_at(span, message), ConfigError::with_help)
+    // The value of a key that resembles no other may be the password of a user of this name.
+    let hidden = match &mismatch.reason {
+        MismatchReason::UnknownKey(_, allowed) if help.len() == choices("", allowed).len() => {
+            value_of(node, root)
+        }
+        _ => None,
+    };
+    let error = source.error_hiding(hidden, span, message);
+    help.into_iter().fold(error, ConfigError::with_help)
+}
+
+/// Searches for the value of a key below `from`.
+fn value_of<'a>(key: &YamlNode, from: &'a YamlNode) -> Option<&'a YamlNode> {
+    from.children().into_iter().find_map(|(_, other, value)| {
+        let is_found = other.is_some_and(|other| ptr::eq(other, key));
+        if is_found { Some(value) } else { value_of(key, value) }
+    })
 }
 
 /// Returns the message and the lines of help.

@@ -10,7 +10,7 @@ use crate::read::position::{SourceSpan, content_indent};
 use crate::read::tree::{self, YamlNode};
 use crate::values::interpolate::is_bare_reference;
 use crate::values::secrets::{
-    credentials, is_password_section, looks_like_a_secret_line, secret_words,
+    credentials, looks_like_a_secret_line, names_of_secrets, private_key,
 };
 
 /// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
@@ -54,23 +54,70 @@ fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<
     Some(from + first + 1..from + last + 2)
 }
 
-/// Returns the columns to mask in a file that is not valid YAML: those after the name of a secret,
-/// or the whole line if it may continue a secret of an earlier line.
+/// Returns the part of a value that is on a line, for an error by which nobody knows whether the value is a
+/// secret.
+pub(crate) fn value_columns(value: &YamlNode, line: &str, number: usize) -> Option<Range<usize>> {
+    let line: Vec<char> = line.chars().collect();
+    // A value that is missing, or a block below its key, has the span of the key.
+    part_on_line(value.span, &line, number).filter(|_| !value.bytes.is_empty())
+}
+
+/// Returns the columns to mask in a file that is not valid YAML, whose values belong to no key for certain:
+/// those after the name of a secret, or the whole line if a secret of an earlier line may go on in it.
 fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let (above, line) = (&lines[..index], lines[index]);
-    let indent = content_indent(line);
-    let is_secret = is_below(above, indent, |line| secret_words(line).next().is_some())
-        || is_below(above, indent, begins_password_section);
-    let start = if is_secret || is_after_a_secret(above) {
+    let start = if may_continue_a_secret(above, line) {
         line.len() - line.trim_start().len()
     } else {
-        let after_name = secret_words(line).next().and_then(|(_, end)| {
+        let after_name = names_of_secrets(line).next().and_then(|(_, end)| {
             let is_value = |c| !matches!(c, '"' | '\'' | ':' | '=' | ' ' | '\t');
             line[end..].find(is_value).map(|start| end + start)
         });
-        [after_name, credentials(line)].into_iter().flatten().min()?
+        [after_name, credentials(line), private_key(line)].into_iter().flatten().min()?
     };
     Some(line[..start].chars().count() + 1..line.chars().count() + 1)
+}
+
+/// Returns whether a line may be a part of a secret in the lines `above`. Its indentation proves little: a
+/// wrong one may be the error.
+fn may_continue_a_secret(above: &[&str], line: &str) -> bool {
+    // What was meant to be above such a line is above it.
+    let section = above.iter().rposition(|line| begins_top_section(line)).unwrap_or(0);
+    let is_named = |line: &&str| names_of_secrets(line).next().is_some();
+    above[section..].iter().any(|line| is_open_secret(line))
+        || is_below(above, content_indent(line), |line| is_named(&line))
+        || (!has_key(line) && above[section..].iter().any(is_named))
+}
+
+/// Returns whether a line is a key without a value at the top of the file.
+fn begins_top_section(line: &str) -> bool {
+    let is_key = !line.starts_with([' ', '\t', '-', '#']);
+    is_key && without_comment(line).ends_with(':')
+}
+
+fn has_key(line: &str) -> bool {
+    let line = without_comment(line);
+    line.contains(": ") || line.ends_with(':')
+}
+
+fn without_comment(line: &str) -> &str {
+    let end = if line.starts_with('#') { Some(0) } else { line.find(" #") };
+    line[..end.unwrap_or(line.len())].trim_end()
+}
+
+/// Returns whether a secret that is named on this line has its value, or a part of it, in later lines.
+fn is_open_secret(line: &str) -> bool {
+    if private_key(line).is_some() {
+        return true;
+    }
+    let count = |characters: &[char]| line.matches(characters).count();
+    names_of_secrets(line).any(|(_, end)| {
+        let value = line[end..].trim_start_matches(['"', '\'']).trim_start_matches([':', '=']);
+        let value = value.trim();
+        let is_elsewhere = value.is_empty() || value.starts_with(['#', '|', '>', '&', '!']);
+        let is_quoted = |quote| value.starts_with(quote) && value.matches(quote).count() % 2 == 1;
+        is_elsewhere || is_quoted('"') || is_quoted('\'') || count(&['[', '{']) > count(&[']', '}'])
+    })
 }
 
 /// Returns whether a line with this indentation belongs to a section whose first line `is_secret`.
@@ -80,23 +127,6 @@ fn is_below(above: &[&str], mut indent: usize, is_secret: impl Fn(&str) -> bool)
         indent = indent.min(content_indent(line));
         is_around && is_secret(line)
     })
-}
-
-fn begins_password_section(line: &str) -> bool {
-    let key = line.trim_start_matches([' ', '\t', '-']).split(':').next().unwrap_or_default();
-    is_password_section(key.trim_matches(['"', '\'', ' ']))
-}
-
-/// Returns whether the last secret in the lines `above` may continue, because its quotes or
-/// brackets are open.
-fn is_after_a_secret(above: &[&str]) -> bool {
-    let last = above.iter().rposition(|line| secret_words(line).next().is_some());
-    let Some(text) = last.map(|last| above[last..].join("\n")) else { return false };
-    let value = secret_words(&text).next().map_or("", |(_, end)| &text[end..]);
-    let value = value.trim_start_matches(['"', '\'']).trim_start_matches([':', '=', ' ', '\t']);
-    let count = |characters: &[char]| text.matches(characters).count();
-    let is_quoted = |quote| value.starts_with(quote) && value.matches(quote).count() % 2 == 1;
-    is_quoted('"') || is_quoted('\'') || count(&['[', '{']) > count(&[']', '}'])
 }
 
 #[cfg(test)]
@@ -188,12 +218,48 @@ mod tests {
                 "a: {token: ##########",
                 "token: #",
                 "  ###",
-                "x: y",
-                "- token: ###",
-                "  name: x",
-                "}"
+                "####",
+                "############",
+                "  #######",
+                "#"
             ]
         );
+    }
+
+    #[test]
+    fn a_secret_within_open_brackets_or_quotes_is_masked_in_an_invalid_file() {
+        for (text, line) in [
+            ("admin: {users: {alice: hunter2}\nx: y", 0),
+            ("users: {alice: hunter2, bob: \"\n", 0),
+            ("users: {\nalice: hunter2\n", 1),
+            ("headers: {X-Key: hunter2\n", 0),
+            ("tokens: [hunter2\nhunter3, x\n", 1),
+            ("password: 'hunter2\nhunter3\n", 1),
+            ("a: |\n-----BEGIN PRIVATE KEY-----\nhunter2\n", 1),
+            ("a: |\n-----BEGIN PRIVATE KEY-----\nhunter2\n", 2),
+        ] {
+            let line = &masked(text)[line];
+            assert!(line.ends_with('#') && !line.contains("hunter"), "{text}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_secret_with_a_wrong_indentation_is_masked_in_an_invalid_file() {
+        for (text, line) in [
+            ("a:\n  users:\n alice: hunter2\n", 2),
+            ("a:\n  users:\n    alice: x\n bob: hunter2\n", 3),
+            ("a:\n  users:\n    alice: x\n  bob: hunter2: y\n", 3),
+            ("a:\n  users: # x\nbob: hunter2: y\n", 2),
+            ("a:\n  password:\n  hunter2\n  b: c\n", 2),
+            ("a:\n  password: hun\n  ter2\n  b: c\n", 2),
+            ("a:\n  - tokens:\n  - hunter2: x: y\n", 2),
+        ] {
+            let line = &masked(text)[line];
+            assert!(line.trim().bytes().all(|byte| byte == b'#'), "{text}: {line}");
+        }
+        // The next section at the top of the file has nothing of this one.
+        let text = "a:\n  users:\n    alice: x\nb:\n  c: d: e\n";
+        assert_eq!(masked(text)[4], "  c: d: e");
     }
 
     #[test]
@@ -202,7 +268,7 @@ mod tests {
         assert_eq!(masked("token: 'ab\nc' d\n}")[1], "####");
         assert_eq!(
             masked("a: {token: ab\nc, d: e\nf: g}\n}"),
-            ["a: {token: ##", "#######", "#####", "}"]
+            ["a: {token: ##", "#######", "#####", "#"]
         );
     }
 }

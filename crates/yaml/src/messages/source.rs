@@ -8,8 +8,9 @@ use basics::bounded_read::read_bounded;
 
 use crate::messages::error::ConfigError;
 use crate::messages::excerpt::Excerpt;
-use crate::messages::masks::masked_columns;
+use crate::messages::masks::{masked_columns, value_columns};
 use crate::read::position::{Position, SourceSpan, lines};
+use crate::read::tree::YamlNode;
 
 /// Maximum size of one file, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -103,13 +104,37 @@ impl Source {
     /// must not contain a value that may be secret. The excerpt is masked here.
     #[must_use]
     pub fn error_at(&self, span: SourceSpan, message: impl Into<String>) -> ConfigError {
+        self.error_hiding(None, span, message.into())
+    }
+
+    /// The same, with a mask over `hidden`, which may be a secret.
+    pub(crate) fn error_hiding(
+        &self,
+        hidden: Option<&YamlNode>,
+        span: SourceSpan,
+        message: String,
+    ) -> ConfigError {
         let lines = lines(&self.text);
         let span = clamp(span, &lines);
-        let line: Vec<char> = lines[span.start.line - 1].chars().collect();
+        let number = span.start.line;
+        let line: Vec<char> = lines[number - 1].chars().collect();
         let columns = columns_of(span, &line);
-        let masks = masked_columns(&self.text, &lines, span.start.line);
+        let hidden = hidden.and_then(|value| value_columns(value, lines[number - 1], number));
+        let masks = match hidden {
+            // It contains every secret that begins within it.
+            Some(hidden) => {
+                let masks = masked_columns(&self.text, &lines, number).into_iter();
+                let mut masks: Vec<_> = masks
+                    .filter(|mask| mask.end <= hidden.start || hidden.end <= mask.start)
+                    .collect();
+                masks.push(hidden);
+                masks.sort_by_key(|mask| mask.start);
+                masks
+            }
+            None => masked_columns(&self.text, &lines, number),
+        };
         let position = Position { line: span.start.line, column: columns.start };
-        ConfigError::new(&self.name, position, Excerpt::new(&line, columns, &masks), message.into())
+        ConfigError::new(&self.name, position, Excerpt::new(&line, columns, &masks), message)
     }
 }
 

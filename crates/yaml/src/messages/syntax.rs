@@ -8,7 +8,6 @@ use crate::messages::error::ConfigError;
 use crate::messages::source::Source;
 use crate::read::parsed::{DEPTH_MAX, NODES_MAX, span};
 use crate::read::position::{Position, SourceSpan, content_indent, lines};
-use crate::values::quote::quoted;
 
 /// The messages of errors that the parser reports at a position other than that of the mistake.
 const NO_COLON: &str = "expected a `:` after the key";
@@ -46,8 +45,9 @@ pub(crate) fn error(source: &Source, mut error: &Error) -> ConfigError {
             at(last_before(source, "---", span), message)
         }
         Error::UnsupportedTag { tag, .. } => {
-            let message = format!("the tag {} is not supported here", quoted(tag));
-            at(last_before(source, tag, span), &message)
+            // Without the tag, which may be a password.
+            let message = "a tag is not supported here: put a value that begins with `!` in quotes";
+            at(last_before(source, tag, span), message)
         }
         // A key is read as text; values may be anything.
         Error::Unexpected { .. } => at(span, "a key must be a word, not a section or a list"),

@@ -77,6 +77,23 @@ pub(crate) fn credentials(text: &str) -> Option<usize> {
 
 /// Iterates over the byte ranges of words that are named like the key of a secret.
 pub(crate) fn secret_words(line: &str) -> impl Iterator<Item = (usize, usize)> {
+    words(line).filter(|&(start, end)| is_secret_key(&line[start..end]))
+}
+
+/// The same, and those of words that are named like a section of passwords.
+pub(crate) fn names_of_secrets(line: &str) -> impl Iterator<Item = (usize, usize)> {
+    words(line).filter(|&(start, end)| {
+        let word = &line[start..end];
+        is_secret_key(word) || is_password_section(word)
+    })
+}
+
+/// Returns where the mark of a private key in PEM begins.
+pub(crate) fn private_key(line: &str) -> Option<usize> {
+    line.contains(PEM_KEY).then(|| line.find("-----").unwrap_or(0))
+}
+
+fn words(line: &str) -> impl Iterator<Item = (usize, usize)> {
     let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     let mut rest = 0;
     std::iter::from_fn(move || {
@@ -85,7 +102,6 @@ pub(crate) fn secret_words(line: &str) -> impl Iterator<Item = (usize, usize)> {
         rest = end;
         Some((start, end))
     })
-    .filter(|&(start, end)| is_secret_key(&line[start..end]))
 }
 
 #[cfg(test)]

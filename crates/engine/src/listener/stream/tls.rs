@@ -95,6 +95,9 @@ impl Server {
     /// Closes handshakes that have had their turn, until another one may begin.
     pub(super) fn make_room_for_handshake(&mut self) {
         while let Admission::InPlaceOf(number) = self.admission() {
+            if self.completes(number) {
+                continue;
+            }
             let words = "it had taken the longest when another one began, and `tls.max_handshakes` \
                          were in progress";
             self.fail_handshake(number, HandshakeFailure::TooMany, words);
@@ -127,6 +130,13 @@ impl Server {
             self.accept_at = Some(Instant::now());
         }
         was_open
+    }
+
+    /// Reads the bytes of a handshake that the kernel holds: a busy thread may be late, and not the client.
+    /// Returns whether the handshake has ended.
+    fn completes(&mut self, number: u64) -> bool {
+        self.read_rest(number);
+        !self.tls.handshakes.is_open(number)
     }
 
     /// Counts a failed handshake, and closes its connection.
@@ -189,12 +199,21 @@ impl Server {
         self.close(number, CloseReason::Failed);
     }
 
-    /// Ends the TLS session of a connection that is being closed.
-    pub(super) fn close_tls(&mut self, number: u64, connection: &mut OpenConnection) {
+    /// Ends the TLS session of a connection that is closed for this reason.
+    pub(super) fn close_tls(
+        &mut self,
+        number: u64,
+        connection: &mut OpenConnection,
+        why: CloseReason,
+    ) {
         let Some(tls) = &mut connection.tls else { return };
         tls.close(&connection.socket);
         if self.end_handshake(number) {
-            self.stats.tls_stats().fail(HandshakeFailure::Closed);
+            self.stats.tls_stats().fail(match why {
+                CloseReason::Evicted => HandshakeFailure::TooMany,
+                CloseReason::Idle => HandshakeFailure::Timeout,
+                _ => HandshakeFailure::Closed,
+            });
         }
     }
 
@@ -206,6 +225,9 @@ impl Server {
     pub(super) fn close_slow_handshakes(&mut self, now: Instant) {
         let Some(limits) = self.tls.limits else { return };
         while let Some(number) = self.tls.handshakes.overdue(limits.timeout.get(), now) {
+            if self.completes(number) {
+                continue;
+            }
             let words = format!("it took longer than `tls.handshake_timeout` ({})", limits.timeout);
             self.fail_handshake(number, HandshakeFailure::Timeout, &words);
         }
