@@ -88,6 +88,10 @@ pub fn key_span(
     key: Option<&str>,
 ) -> Option<SourceSpan> {
     let Some(key) = key else { return section_span(source, keys, index) };
+    // Most files lack most keys, and parsing a file takes far longer than a search.
+    if !source.text().contains(key) {
+        return None;
+    }
     section(&document::parse(source).ok()?, keys, index)?.entry(key).map(|(key, _)| key.span)
 }
 

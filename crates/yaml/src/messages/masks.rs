@@ -13,15 +13,26 @@ use crate::values::secrets::{
     credentials, looks_like_a_secret_line, names_of_secrets, private_key,
 };
 
+/// Returns the spans of the literal secrets; `None` if the text is not valid YAML.
+pub(crate) fn secret_spans(text: &str) -> Option<Vec<SourceSpan>> {
+    let mut spans = Vec::new();
+    visit_secrets(&tree::parse(text).ok()?, text, &mut |span| spans.push(span));
+    Some(spans)
+}
+
 /// Returns the columns of line `number` to mask, sorted and without overlap. Columns and lines
 /// count from 1.
-pub(crate) fn masked_columns(text: &str, lines: &[&str], number: usize) -> Vec<Range<usize>> {
-    let Ok(root) = tree::parse(text) else {
+pub(crate) fn masked_columns(
+    secrets: Option<&[SourceSpan]>,
+    lines: &[&str],
+    number: usize,
+) -> Vec<Range<usize>> {
+    let Some(secrets) = secrets else {
         return Vec::from_iter(mask_by_look(lines, number - 1));
     };
     let line: Vec<char> = lines[number - 1].chars().collect();
-    let mut masks = Vec::new();
-    visit_secrets(&root, text, &mut |span| masks.extend(part_on_line(span, &line, number)));
+    let parts = secrets.iter().filter_map(|&span| part_on_line(span, &line, number));
+    let mut masks: Vec<_> = parts.collect();
     masks.sort_by_key(|mask| mask.start);
     // Each use of an alias repeats its secrets.
     masks.dedup();
@@ -137,8 +148,9 @@ mod tests {
     /// Returns every line of `text` with masked characters replaced by `#`.
     fn masked(text: &str) -> Vec<String> {
         let lines = lines(text);
+        let secrets = secret_spans(text);
         let masked = |(number, line): (usize, &&str)| {
-            let masks = masked_columns(text, &lines, number);
+            let masks = masked_columns(secrets.as_deref(), &lines, number);
             let shown =
                 |(column, c)| if masks.iter().any(|m| m.contains(&column)) { '#' } else { c };
             (1..).zip(line.chars()).map(shown).collect()

@@ -3,12 +3,13 @@
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use basics::bounded_read::read_bounded;
 
 use crate::messages::error::ConfigError;
 use crate::messages::excerpt::Excerpt;
-use crate::messages::masks::{masked_columns, value_columns};
+use crate::messages::masks::{masked_columns, secret_spans, value_columns};
 use crate::read::position::{Position, SourceSpan, lines};
 use crate::read::tree::YamlNode;
 
@@ -18,7 +19,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A configuration file and its name.
 ///
 /// It has no derived `Debug`, because the text may contain secrets.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Source {
     name: String,
     text: String,
@@ -26,6 +27,9 @@ pub struct Source {
     literal_section: Option<&'static str>,
     /// Whether no value is expanded.
     is_all_literal: bool,
+    /// The literal secrets; `None` inside if the file is not valid YAML. The first error finds them:
+    /// a file may have many errors, and each has an excerpt.
+    secrets: OnceLock<Option<Vec<SourceSpan>>>,
 }
 
 impl Source {
@@ -37,7 +41,8 @@ impl Source {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Self { name: name.into(), text, literal_section: None, is_all_literal: false }
+        let (literal_section, is_all_literal) = (None, false);
+        Self { name: name.into(), text, literal_section, is_all_literal, secrets: OnceLock::new() }
     }
 
     /// Keeps every `${…}` in the file as it is, for the format of another program.
@@ -123,7 +128,7 @@ impl Source {
         let masks = match hidden {
             // It contains every secret that begins within it.
             Some(hidden) => {
-                let masks = masked_columns(&self.text, &lines, number).into_iter();
+                let masks = masked_columns(self.secrets(), &lines, number).into_iter();
                 let mut masks: Vec<_> = masks
                     .filter(|mask| mask.end <= hidden.start || hidden.end <= mask.start)
                     .collect();
@@ -131,12 +136,25 @@ impl Source {
                 masks.sort_by_key(|mask| mask.start);
                 masks
             }
-            None => masked_columns(&self.text, &lines, number),
+            None => masked_columns(self.secrets(), &lines, number),
         };
         let position = Position { line: span.start.line, column: columns.start };
         ConfigError::new(&self.name, position, Excerpt::new(&line, columns, &masks), message)
     }
+
+    fn secrets(&self) -> Option<&[SourceSpan]> {
+        self.secrets.get_or_init(|| secret_spans(&self.text)).as_deref()
+    }
 }
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |source: &Self| (source.literal_section, source.is_all_literal);
+        self.name == other.name && self.text == other.text && parts(self) == parts(other)
+    }
+}
+
+impl Eq for Source {}
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

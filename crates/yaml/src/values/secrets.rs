@@ -31,14 +31,21 @@ const MISTAKES_MAX: usize = 2;
 pub(crate) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let word = key.rsplit(['_', '-', '.']).next().unwrap_or_default();
-    let is_like = |property: &&str| strsim::osa_distance(&key, property) <= MISTAKES_MAX;
+    let is_like = |property: &&str| is_almost(&key, property, MISTAKES_MAX);
     key == SECRET_SECTION
         || (key.contains('.') && SECRET_PROPERTIES.iter().any(is_like))
         || SECRET_ENDINGS.iter().any(|ending| {
             // In a short word, two mistakes make a different word.
             let mistakes = MISTAKES_MAX.min(ending.len() / 4);
-            key.ends_with(ending) || strsim::osa_distance(word, ending) <= mistakes
+            key.ends_with(ending) || is_almost(word, ending, mistakes)
         })
+}
+
+/// Returns whether `word` is `other` with at most so many typing mistakes.
+fn is_almost(word: &str, other: &str, mistakes: usize) -> bool {
+    // Most words have another length, and the distance takes far longer to compute.
+    word.chars().count().abs_diff(other.chars().count()) <= mistakes
+        && strsim::osa_distance(word, other) <= mistakes
 }
 
 /// Returns whether each value of a section of this name is a secret.
