@@ -17,7 +17,7 @@ licences. Writes one tar file with all of them, by default
 $work/tallyd-VERSION-image.tar.
 
 The image has the program, the C library that it needs, and CA certificates, no shell. These
-come from the packages of this host's Debian release; apt verifies their signatures.
+come from the packages of this host's release of Debian or Ubuntu; apt verifies their signatures.
 EOF
 }
 
@@ -36,16 +36,28 @@ if ((${#staging[@]} == 0)); then usage >&2 && exit 2; fi
 # The user of the image, which has no name on the hosts.
 readonly user=65532
 
-# --- Debian's files ----------------------------------------------------------------
+# --- the distribution's files -------------------------------------------------------
+
+os_release() { sed -n "s/^$1=//p" /etc/os-release | tr -d '"'; } # KEY
 
 # The repositories of this host's release, for another architecture.
-debian_sources() { # ARCH
-    local codename
-    codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+sources() { # ARCH
+    local origin id codename keyring
+    id=$(os_release ID) codename=$(os_release VERSION_CODENAME)
+    origin=${id^} keyring=/usr/share/keyrings/$id-archive-keyring.gpg
     # shellcheck disable=SC2016 # apt expands this
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' |
-        { grep " $codename" || true; } | sort -u |
-        sed "s#^#deb [arch=$1 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] #; s#\$# main#"
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' "Origin: $origin" |
+        { grep " $codename" || true; } | repositories_for "$1" "$id" | sort -u |
+        sed "s#^#deb [arch=$1 signed-by=$keyring] #; s#\$# main#"
+}
+
+# Ubuntu has amd64 on its own servers and the other architectures on separate ones.
+repositories_for() { # ARCH ID, lines of REPOSITORY RELEASE
+    case $2-$1 in
+    "ubuntu-$(host_architecture)" | debian-*) cat ;;
+    ubuntu-amd64) sed 's#^[^ ]*#http://archive.ubuntu.com/ubuntu/#' ;;
+    *) sed 's#^[^ ]*#http://ports.ubuntu.com/ubuntu-ports/#' ;;
+    esac
 }
 
 # Downloads packages for an architecture, without a change of this host's apt.
@@ -53,9 +65,9 @@ download() { # ARCH PACKAGE... -> the .deb files in $work/debs/ARCH
     local architecture=$1 apt=$root/$work/apt/$1 debs=$work/debs/$1
     shift
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$debs"
-    debian_sources "$architecture" >"$apt/sources.list"
+    sources "$architecture" >"$apt/sources.list"
     if [[ ! -s $apt/sources.list ]]; then
-        echo "image.sh: apt has no list of a repository of Debian: run apt-get update, or build the image on Debian" >&2
+        echo "image.sh: apt has no list of a repository of Debian or Ubuntu: run apt-get update, or build the image on one of these" >&2
         return 1
     fi
     local options=(
@@ -68,19 +80,48 @@ download() { # ARCH PACKAGE... -> the .deb files in $work/debs/ARCH
     (cd "$debs" && apt-get -qq "${options[@]}" download "$@")
 }
 
-# The packages of the base, and the one with the licence of GCC's library.
-base_packages=(libc6 libgcc-s1 gcc-12-base ca-certificates)
+# The packages of the base.
+base_packages=(libc6 libgcc-s1 ca-certificates)
 
-# Copies from the unpacked packages what the image has of them.
+# The package with the licence of GCC's library, whose name contains the version of GCC.
+licence_package() { # ARCH
+    dpkg-deb --field "$work/debs/$1"/libgcc-s1_*.deb Depends | grep -o 'gcc-[0-9]*-base'
+}
+
+# Copies from the unpacked packages what the image has of them. Debian 12 has the libraries in /lib and /lib64,
+# later releases in /usr/lib and /usr/lib64, to which the former are links. The image has no links, and the
+# program names its loader in /lib or /lib64.
 copy_libraries() { # PACKAGES FOLDER
-    local packages=$1 folder=$2 library path
+    local packages=$1 folder=$2 library path target link
     for library in ld-linux-*.so.* libc.so.6 libm.so.6 libgcc_s.so.1; do
         # shellcheck disable=SC2086 # a pattern
         while IFS= read -r path; do
-            mkdir -p "$folder/$(dirname "$path")"
-            cp --archive "$packages/$path" "$folder/$path"
-        done < <(cd "$packages" && find lib lib64 usr/lib -name $library 2>/dev/null)
+            target=$folder/${path#usr/}
+            mkdir -p "$(dirname "$target")"
+            if [[ -L $packages/$path ]]; then
+                link=$(readlink "$packages/$path")
+                ln -sf "${link/#\/usr\///}" "$target"
+            else
+                cp --archive "$packages/$path" "$target"
+            fi
+        done < <(cd "$packages" && find lib lib64 usr/lib usr/lib64 -name $library 2>/dev/null)
     done
+}
+
+# Checks that the image has the loader and the libraries of the program, in folders that the loader searches.
+check_libraries() { # ARCH
+    local program=$work/$1/program/usr/bin/tallyd base=$work/$1/base loader library found
+    loader=$(readelf --program-headers "$program" | sed -n 's/.*program interpreter: \(.*\)]$/\1/p')
+    while read -r library; do
+        found=$base/lib/$(gnu_of "$1")/$library
+        if [[ $library == /* ]]; then found=$base$library; fi
+        # The target of an absolute link is in the image.
+        if [[ -L $found && $(readlink "$found") == /* ]]; then found=$base$(readlink "$found"); fi
+        if [[ ! -e $found ]]; then
+            echo "image.sh: the packages of $(os_release PRETTY_NAME) have no ${found#"$base"}, which the program needs" >&2
+            return 1
+        fi
+    done < <(echo "$loader" && readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(lib.*\)]$/\1/p')
 }
 
 copy_certificates() { # PACKAGES FOLDER
@@ -93,12 +134,12 @@ copy_certificates() { # PACKAGES FOLDER
 copy_package_data() { # ARCH PACKAGES FOLDER
     local package
     mkdir -p "$3/var/lib/dpkg/status.d"
-    for package in "${base_packages[@]}"; do
+    for package in "${base_packages[@]}" "$(licence_package "$1")"; do
         dpkg-deb --field "$work/debs/$1/$package"_*.deb >"$3/var/lib/dpkg/status.d/$package"
         mkdir -p "$3/usr/share/doc/$package"
         if [[ $package == libgcc-s1 ]]; then
             # A link in the package.
-            cp "$2/usr/share/doc/gcc-12-base/copyright" "$3/usr/share/doc/$package/"
+            cp "$2/usr/share/doc/$(licence_package "$1")/copyright" "$3/usr/share/doc/$package/"
         else
             cp "$2/usr/share/doc/$package/copyright" "$3/usr/share/doc/$package/"
         fi
@@ -118,6 +159,7 @@ make_base() { # ARCH -> $work/ARCH/base
     rm -rf "$work/debs/$1" "$packages"
     mkdir -p "$packages" "$folder"
     download "$1" "${base_packages[@]}"
+    download "$1" "$(licence_package "$1")"
     for package in "$work/debs/$1"/*.deb; do dpkg-deb --extract "$package" "$packages"; done
     copy_libraries "$packages" "$folder"
     copy_certificates "$packages" "$folder"
@@ -171,7 +213,7 @@ settings() { # -> the input of oci.py
       "org.opencontainers.image.created": "$(date --utc --date "@$(commit_time)" +%Y-%m-%dT%H:%M:%SZ)",
       "org.opencontainers.image.source": "$(repository)",
       "org.opencontainers.image.licenses": "Apache-2.0",
-      "org.opencontainers.image.base.name": "debian:$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
+      "org.opencontainers.image.base.name": "$(os_release ID):$(os_release VERSION_CODENAME)"
     }
   }
 }
@@ -186,6 +228,7 @@ for architecture in "${!staging[@]}"; do
     rm -rf "${work:?}/$architecture"
     make_base "$architecture"
     make_program "$architecture"
+    check_libraries "$architecture"
     for part in base program; do
         normalize "$work/$architecture/$part"
         layers+=(--layer "linux/$architecture=$work/$architecture/$part")

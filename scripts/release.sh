@@ -118,6 +118,9 @@ step_tarball() {
         cp --recursive "$stage"/man1 "$stage"/man5 "$folder/share/man/"
         cp "$stage"/{tallyd.bash,_tallyd,tallyd.fish} "$folder/share/completions/"
         cp --recursive docs/. "$folder/share/doc/"
+        mkdir -p "$folder"/share/{prometheus,grafana}
+        cp etc/prometheus-*.yaml "$folder/share/prometheus/"
+        cp examples/grafana/*.json "$folder/share/grafana/"
         cp "$stage"/{third-party.gz,tallyd.cdx.json} LICENSE CHANGELOG.md "$folder/share/doc/"
         pack "$folder" "tallyd-$version-linux-$architecture" \
             "$dist/tallyd-$version-linux-$architecture.tar.gz"
@@ -192,23 +195,31 @@ readonly source_folder=/usr/src cargo_folder=/usr/local/src
 
 # Builds the last commit in a clone at FOLDER, and moves the result to OUTPUT.
 build_clone() { # FOLDER OUTPUT
-    local namespace=(unshare --mount) option=()
+    local namespace=(unshare --mount) option=() mounts
     if ((EUID != 0)); then namespace+=(--map-root-user); fi
     rm -rf "$1"
     mkdir -p "$(dirname "$1")" "$cargo_home" target/tools
     git clone --quiet --no-hardlinks "$root" "$1"
+    mkdir -p "$1/target/tools"
     for architecture in "${architectures[@]}"; do option+=(--arch "$architecture"); done
+    mounts=$(mktemp -d)
+    mkdir "$mounts"/{clone,cargo,tools}
     # shellcheck disable=SC2016 # the inner shell expands this
-    "${namespace[@]}" env "TALLYD_TOOLS=$root/target/tools" bash -euc '
-        clone=$1 cargo=$2 source_folder=$3 cargo_folder=$4
-        shift 4
-        mount --bind "$cargo" "$cargo_folder"
-        mount --bind "$clone" "$source_folder"
+    "${namespace[@]}" bash -euc '
+        clone=$1 cargo=$2 tools=$3 mounts=$4 source_folder=$5 cargo_folder=$6
+        shift 6
+        # First aside: the folders may hide each other, for example a repository below /usr/local/src.
+        for folder in clone cargo tools; do mount --bind "${!folder}" "$mounts/$folder"; done
+        mount --bind "$mounts/clone" "$source_folder"
+        mount --bind "$mounts/cargo" "$cargo_folder"
+        mount --bind "$mounts/tools" "$source_folder/target/tools"
         cd "$source_folder"
         export CARGO_HOME=$cargo_folder
-        unset CARGO_TARGET_DIR
+        unset CARGO_TARGET_DIR TALLYD_TOOLS
         exec scripts/release.sh --here "$@"' \
-        release "$1" "$cargo_home" "$source_folder" "$cargo_folder" "${option[@]}" "${chosen[@]}"
+        release "$1" "$cargo_home" "$root/target/tools" "$mounts" "$source_folder" "$cargo_folder" \
+        "${option[@]}" "${chosen[@]}"
+    rmdir "$mounts"/{clone,cargo,tools} "$mounts"
     rm -rf "$2"
     mv "$1/target/dist" "$2"
 }

@@ -182,8 +182,10 @@ find_missing_for_processor() {
 find_missing_for_image() {
     need python3 "packs the image" python3
     need dpkg "unpacks the libraries of the image" dpkg-deb
-    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
-        note debian-archive-keyring "Debian's keys (verify these libraries)"
+    local keyring=debian-archive-keyring
+    # Ubuntu has its keys in any case.
+    [[ -e /usr/share/keyrings/$keyring.gpg ]] || grep -qx ID=ubuntu /etc/os-release ||
+        note "$keyring" "Debian's keys (verify these libraries)"
     need runc "runs the image" runc
     need skopeo "reads the image" skopeo
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -187,25 +188,175 @@ fn a_restart_accepts_nothing_again_and_loses_nothing() {
     assert_eq!(total(&daemon.stop().points("out"), "a", "count"), 3.0);
 }
 
+/// Kills the daemon, and runs it again in the same folder. `between` may change the folder.
+fn crash(daemon: Daemon, config: &str, between: impl FnOnce(&Path)) -> Daemon {
+    daemon.signal("KILL");
+    let stopped = daemon.wait();
+    between(&stopped.folder.path().join("state/restart"));
+    again(stopped, config)
+}
+
 #[test]
-fn after_a_crash_older_datagrams_are_rejected() {
+fn after_a_crash_nothing_is_accepted_again_not_even_from_a_clock_that_is_ahead() {
     let text = config(&[with_secret(SECRET)]);
     let daemon = Daemon::start(&text);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let captured = signed(SECRET, now(), 1, "a:1|c");
+    let captured = [0, 4].map(|ahead| signed(SECRET, now() + ahead, 1, "a:1|c"));
+    let send = |daemon: &Daemon| {
+        for datagram in &captured {
+            sender.send_to(datagram, addresses(daemon)[0]).unwrap();
+        }
+    };
+    send(&daemon);
+    assert_eq!(daemon.wait_received(2)["ledger"]["aggregated"], 2);
+    let daemon = crash(daemon, &text, |_| {});
+    send(&daemon);
+    assert_eq!(rejected(&daemon.wait_received(2)), &json!({ "maybe_replayed": 2 }));
+    // This run accepted none of them, and does not know which ones the first run accepted.
+    let daemon = crash(daemon, &text, |_| {});
+    send(&daemon);
+    assert_eq!(rejected(&daemon.wait_received(2)), &json!({ "maybe_replayed": 2 }));
+    // And neither does the one after an orderly stop.
+    let daemon = again(daemon.stop(), &text);
+    send(&daemon);
+    let status = daemon.wait_received(2);
+    assert_eq!(rejected(&status), &json!({ "maybe_replayed": 2 }));
+    let listed: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    let advice = listed["rejected"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains("the daemon before this one crashed"), "{advice}");
+}
+
+#[test]
+fn a_crash_costs_only_the_next_seconds_and_a_first_start_costs_nothing() {
+    let text = config(&[with_secret(SECRET)]);
+    let daemon = Daemon::start(&text);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Signed before the daemon started: it waited in the socket, or the sender got the secret first.
     let signed_at = now();
-    sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
-    daemon.wait_received(1);
-    daemon.signal("KILL");
-    let stopped = daemon.wait();
-    // A run accepts datagrams that are signed in the second of its start.
-    while now() <= signed_at {
+    for (nonce, seconds) in [(1, signed_at - 3), (2, signed_at)] {
+        let datagram = signed(SECRET, seconds, nonce, "a:1|c");
+        sender.send_to(&datagram, addresses(&daemon)[0]).unwrap();
+    }
+    let status = daemon.wait_received(2);
+    assert_eq!(status["ledger"]["aggregated"], 2, "{status:#}");
+    let daemon = crash(daemon, &text, |_| {});
+    // The mark is up to two seconds ahead.
+    while now() <= signed_at + 2 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let daemon = again(stopped, &text);
-    sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
+    sender.send_to(&signed(SECRET, now(), 3, "a:1|c"), addresses(&daemon)[0]).unwrap();
     let status = daemon.wait_received(1);
-    assert_eq!(rejected(&status), &json!({ "stale": 1 }));
+    assert_eq!(rejected(&status), &json!({}));
+}
+
+#[test]
+fn without_a_mark_datagrams_of_the_whole_window_are_rejected() {
+    let text = config(&[with_secret(SECRET)]);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let damage = |mark: &Path| fs::write(mark, "00000000000000000000").unwrap();
+    let remove = |mark: &Path| fs::remove_file(mark).unwrap();
+    for (change, failures) in [(&damage as &dyn Fn(&Path), 1), (&remove, 0)] {
+        let daemon = Daemon::start(&text);
+        let captured = signed(SECRET, now() + 4, 1, "a:1|c");
+        sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
+        daemon.wait_received(1);
+        let daemon = crash(daemon, &text, |restart| change(&restart.join("signed-until")));
+        sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
+        assert_eq!(rejected(&daemon.wait_received(1)), &json!({ "maybe_replayed": 1 }));
+        let (_, page) = daemon.get("/metrics");
+        let count =
+            format!("tallyd_restart_state_failures_total{{part=\"signatures\"}} {failures}\n");
+        assert!(page.contains(&count), "{page}");
+    }
+}
+
+#[test]
+fn a_stop_without_a_restart_state_repeats_nothing() {
+    let text = config(&[with_secret(SECRET)]) + "restart_state: { enabled: false }\n";
+    let daemon = Daemon::start(&text);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let captured = signed(SECRET, now() + 4, 1, "a:1|c");
+    sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
+    daemon.wait_received(1);
+    let daemon = again(daemon.stop(), &text);
+    sender.send_to(&captured, addresses(&daemon)[0]).unwrap();
+    assert_eq!(rejected(&daemon.wait_received(1)), &json!({ "maybe_replayed": 1 }));
+}
+
+#[test]
+fn datagrams_are_accepted_while_the_state_folder_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("state"), "a file in the place of the folder").unwrap();
+    let text = config(&[with_secret(SECRET)]);
+    let daemon = Daemon::start_in(folder, &text);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Nothing shows whether an earlier run has accepted datagrams.
+    let started = now();
+    sender.send_to(&signed(SECRET, started, 1, "a:1|c"), addresses(&daemon)[0]).unwrap();
+    assert_eq!(rejected(&daemon.wait_received(1)), &json!({ "maybe_replayed": 1 }));
+    while now() <= started + 5 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    sender.send_to(&signed(SECRET, now(), 2, "a:1|c"), addresses(&daemon)[0]).unwrap();
+    let status = daemon.wait_received(2);
+    assert_eq!(status["ledger"]["aggregated"], 1, "{status:#}");
+    let log = format!("{:?}", daemon.stop().log);
+    assert!(log.contains("cannot record the time up to which signed datagrams"), "{log}");
+}
+
+#[test]
+fn a_datagram_that_another_secret_has_signed_is_shown_nowhere() {
+    let listeners = [with_secret(SECRET), "gro: false".to_owned()];
+    let daemon = Daemon::start(&(config(&listeners) + "log: { format: json, level: trace }\n"));
+    let addresses = addresses(&daemon);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Without a line feed in the signature, so that it has two lines.
+    let of = |nonce| signed(OTHER, 1_490_114_074, nonce, "private.name:1|c\nprivate.name:x|c");
+    let datagram = (0..).map(of).find(|bytes| !bytes[..44].contains(&b'\n')).unwrap();
+    for address in &addresses {
+        sender.send_to(&datagram, address).unwrap();
+    }
+    let cut = signed(OTHER, now(), 1, "")[..43].to_vec();
+    sender.send_to(&cut, addresses[0]).unwrap();
+    sender.send_to(b"plain.name:1|c", addresses[0]).unwrap();
+    let long = format!("plain.name:2|c|#{}", "k:value,".repeat(10));
+    sender.send_to(long.as_bytes(), addresses[0]).unwrap();
+    daemon.wait_received(6);
+    let shown = daemon.get("/api/v1/rejected").1;
+    let listed: Value = serde_json::from_str(&shown).unwrap();
+    let excerpts: Vec<_> = listed["rejected"].as_array().unwrap().iter().collect();
+    let excerpts: Vec<_> = excerpts.iter().map(|one| one["excerpt"].as_str().unwrap()).collect();
+    assert_eq!(excerpts.iter().filter(|text| text.is_empty()).count(), excerpts.len() - 2);
+    assert_eq!(excerpts.iter().filter(|text| text.starts_with("plain.name")).count(), 2);
+    let log = format!("{:?}", daemon.stop().log);
+    assert!(log.contains("bad_signature") && log.contains("bad_line"), "{log}");
+    for hidden in ["private", "name:x"] {
+        assert!(!shown.contains(hidden) && !log.contains(hidden), "{hidden}: {shown} {log}");
+    }
+}
+
+#[test]
+fn the_advice_on_an_unsigned_message_does_not_depend_on_its_length() {
+    let text = config(&[with_secret(SECRET)]).replace("protocol: statsd", "protocol: json");
+    let daemon = Daemon::start(&text);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let lengths = [10, 300, 10_000];
+    for (length, count) in lengths.into_iter().zip(1..) {
+        let tag = "x".repeat(length);
+        let message =
+            format!(r#"{{"metric_name":"a","metric_type":"counter","tags":{{"k":"{tag}"}}}}"#);
+        sender.send_to(message.as_bytes(), addresses(&daemon)[0]).unwrap();
+        daemon.wait_received(count);
+    }
+    let listed: Value = serde_json::from_str(&daemon.get("/api/v1/rejected").1).unwrap();
+    let listed = listed["rejected"].as_array().unwrap();
+    assert_eq!(listed.len(), lengths.len());
+    for one in listed {
+        assert_eq!(one["reason"], "bad_signature");
+        let advice = one["advice"].as_str().unwrap();
+        assert!(advice.starts_with("this message is not signed"), "{advice}");
+        assert!(one["excerpt"].as_str().unwrap().len() <= 200);
+    }
 }
 
 #[test]

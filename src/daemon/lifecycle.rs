@@ -75,7 +75,8 @@ impl Daemon {
             RunLength::OneWindow(_) => RestartState::none(Arc::clone(&restart_stats)),
         };
         let max = config.restart_state.bound();
-        let mut restored = restart.read(max, &destinations).await;
+        let window = config.signatures.window_seconds();
+        let mut restored = restart.read(max, window, &destinations).await;
         restored.restore_totals(&mut destinations, &restart_stats);
         restored.spare_lost_window(config.interval.get());
         // A destination that cannot start fails the start before anything else runs.
@@ -136,6 +137,8 @@ impl Daemon {
         // Nothing that can fail the start follows, and no sample was read: a start that fails can be
         // repeated with the same state, and a crash from here on leaves none.
         let is_stale = restart.consume().await;
+        let windows = Arc::clone(&shared.signatures.windows);
+        restart.keep_mark(windows, window_of(&state));
         let (_none_removed, listening) = pipeline.apply(listeners, &shared, false).await;
         listening?;
         let intake = pipeline.intake_for(&config.kamailio, &shared).await?;
@@ -208,6 +211,12 @@ impl Daemon {
 fn bound_of(state: &Arc<RuntimeState>) -> impl Fn() -> u64 + Send + 'static {
     let running = Arc::clone(&state.config);
     move || running.current().config.restart_state.bound()
+}
+
+/// The seconds by which a signed datagram may be ahead of the clock, which a reload may change.
+fn window_of(state: &Arc<RuntimeState>) -> impl Fn() -> u64 + Send + 'static {
+    let running = Arc::clone(&state.config);
+    move || running.current().config.signatures.window_seconds()
 }
 
 /// The components of these parts, as the readers of the state see them.

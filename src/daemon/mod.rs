@@ -25,6 +25,7 @@ mod delivery;
 pub mod held_signals;
 mod lifecycle;
 pub mod logging;
+mod mark_writer;
 mod pipeline;
 mod polling;
 mod priority;

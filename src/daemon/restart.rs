@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
-use engine::listener::signature::windows::ReplayWindows;
+use engine::listener::signature::windows::{ReplayWindows, SavedWindows};
 use forwarders::delivery::destination::Destination;
 use forwarders::delivery::task::EndedForwarder;
-use forwarders::restart::{RestartFolder, RestartPart, RestartPlace, encode_levels};
+use forwarders::restart::{MarkState, RestartFolder, RestartPart, RestartPlace, encode_levels};
 use model::{GaugeLevel, SetSeed};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
+use super::mark_writer::{self, MarkWriter};
 use super::restart_store::FolderStore;
 use super::restored::Restored;
 use crate::runtime::restart::RestartStats;
@@ -75,19 +76,44 @@ impl RestartState {
         self.place.clone().filter(|place| !place.is_foreign())
     }
 
-    /// Reads the state of an earlier run. Logs and counts the parts that cannot be used.
-    pub(super) async fn read(&self, max: u64, destinations: &[Destination]) -> Restored {
+    /// Reads the state of an earlier run. Logs and counts the parts that cannot be used. `window` is the
+    /// maximum difference between the clocks of senders of signed datagrams and this host's, in seconds.
+    pub(super) async fn read(
+        &self,
+        max: u64,
+        window: u64,
+        destinations: &[Destination],
+    ) -> Restored {
+        let without_mark = match self.place {
+            // A run of one window is for trials, and accepts no datagram of the time before it.
+            None => unix_seconds().saturating_sub(1),
+            Some(_) => MarkState::Unknown.unknown_until(unix_seconds(), 0, window),
+        };
         let Some(folder) = self.folder.clone() else {
             let is_lost = self.is_lost && self.own_place().is_some() && max > 0;
-            return if is_lost { Restored::lost() } else { Restored::default() };
+            let restored = if is_lost { Restored::lost() } else { Restored::default() };
+            return restored.with_unknown_signatures(without_mark);
         };
         let names = destinations.iter().map(|destination| destination.common.name.clone());
         let (names, stats) = (names.collect(), Arc::clone(&self.stats));
-        let read = in_time(move || Ok(Restored::read(&folder, names, &stats, max)));
+        let read = in_time(move || Ok(Restored::read(&folder, names, &stats, max, window)));
         read.await.unwrap_or_else(|reason| {
             warn!(reason, "cannot read the restart state");
-            Restored::lost()
+            Restored::lost().with_unknown_signatures(without_mark)
         })
+    }
+
+    /// Keeps the high-water mark of signed datagrams on the disk until the stop. `window` returns the
+    /// maximum difference between clocks in seconds, which a reload may change.
+    pub(super) fn keep_mark(
+        &self,
+        windows: Arc<ReplayWindows>,
+        window: impl Fn() -> u64 + Send + 'static,
+    ) {
+        if let Some(place) = self.own_place() {
+            let stats = Arc::clone(&self.stats);
+            mark_writer::spawn(MarkWriter::new(place, stats, window), windows);
+        }
     }
 
     /// Removes levels and totals before the first sample changes them: after a crash they would be those
@@ -130,26 +156,33 @@ impl RestartState {
     }
 
     /// Saves the signed datagrams that were accepted. Without them, the next run rejects datagrams that are
-    /// signed before its start.
+    /// signed up to the high-water mark.
     pub(super) async fn save_signatures(&self, windows: Arc<ReplayWindows>, max: u64) {
+        windows.mark().end();
         let Some(place) = self.own_place().filter(|_| max > 0) else { return };
         // Not on the runtime: there may be hundreds of MiB, while destinations deliver their last windows.
         let saved = in_time(move || {
-            let bytes = windows.to_bytes(usize::try_from(max).unwrap_or(usize::MAX));
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            let SavedWindows { bytes, has_all_keys } = windows.save(max, unix_seconds());
             if bytes.is_empty() {
                 return Ok(());
             }
             let folder = place.for_saving()?;
             let now_ms = unix_ms(SystemTime::now());
             let written = folder.write(&RestartPart::Signatures, now_ms, &bytes, || true);
-            written.map_err(|error| error.to_string())
+            // Only now: after a crash in between, the next run has both.
+            let removed = written.and_then(|()| match has_all_keys {
+                true => folder.remove_mark(),
+                false => Ok(()),
+            });
+            removed.map_err(|error| error.to_string())
         });
         if let Err(reason) = saved.await {
             self.stats.failed(&RestartPart::Signatures);
             error!(
                 reason,
-                "cannot save the accepted signatures; the next run rejects datagrams signed before its \
-                 start"
+                "cannot save the accepted signatures; the next run rejects datagrams that are signed before \
+                 this stop"
             );
         }
     }
@@ -164,6 +197,11 @@ impl RestartState {
         let store = FolderStore::new(place, self.is_needed, stats, max, set_seed);
         Some(Box::new(store))
     }
+}
+
+/// The Unix time in seconds.
+fn unix_seconds() -> u64 {
+    unix_ms(SystemTime::now()) / 1_000
 }
 
 /// Calls a function that waits for the disk.

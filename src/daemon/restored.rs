@@ -8,9 +8,11 @@ use engine::aggregator::clock::next_multiple;
 use engine::listener::signature::windows::ReplayWindows;
 use forwarders::delivery::destination::Destination;
 use forwarders::restart::{
-    RestartFileError, RestartFolder, RestartPart, SavedFile, decode_levels, decode_windows,
+    MarkState, RestartFileError, RestartFolder, RestartPart, SavedFile, SignedUntil, decode_levels,
+    decode_windows,
 };
 use model::{GaugeLevel, MetricKind, Point, SetSeed, UnfinishedWindows, UsedRange};
+use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use crate::runtime::restart::RestartStats;
@@ -39,6 +41,8 @@ struct Reader<'a> {
     folder: &'a RestartFolder,
     stats: &'a RestartStats,
     max: u64,
+    /// Maximum difference between the clocks of senders of signed datagrams and this host's, in seconds.
+    window: u64,
 }
 
 impl Reader<'_> {
@@ -46,7 +50,7 @@ impl Reader<'_> {
         if self.max == 0 {
             // State of an earlier run must not wait until it is turned on again.
             let _unused = self.folder.remove(&RestartPart::Windows);
-            return Restored::default();
+            return Restored { signatures: self.signatures(None), ..Restored::default() };
         }
         let unfinished = self.part(&RestartPart::Windows, |file| decode_windows(&file.bytes));
         let are_windows_lost = unfinished.is_err();
@@ -63,6 +67,7 @@ impl Reader<'_> {
             let damaged = RestartFileError::Damaged("the signatures");
             ReplayWindows::from_bytes(&file.bytes).ok_or(damaged)
         });
+        let signatures = self.signatures(signatures.ok().flatten());
         let totals = names.into_iter().filter_map(|name| {
             let file = self.part(&RestartPart::Totals(name.clone()), Ok).ok()??;
             Some((name, file))
@@ -72,9 +77,29 @@ impl Reader<'_> {
             unfinished: unfinished.unwrap_or_default(),
             are_windows_lost,
             set_seed,
-            signatures: signatures.ok().flatten().unwrap_or_default(),
+            signatures,
             levels,
             totals: totals.collect(),
+        }
+    }
+
+    /// The replay windows: those that were `saved` and, for other keys, windows without the seconds in
+    /// which the earlier run may have accepted datagrams.
+    fn signatures(&self, saved: Option<ReplayWindows>) -> ReplayWindows {
+        let now_ms = unix_ms(SystemTime::now());
+        let mark = self.folder.mark().unwrap_or_else(|error| {
+            self.stats.failed(&RestartPart::Signatures);
+            warn!(%error, "cannot read the time up to which signed datagrams were accepted");
+            // Later than any mark, because whether all windows were saved is unknown as well.
+            MarkState::Known(SignedUntil { second: u64::MAX, window: self.window })
+        });
+        match (saved, mark) {
+            // A stop that saves all windows removes the mark.
+            (Some(windows), MarkState::Unknown) => windows,
+            (saved, mark) => {
+                let until = mark.unknown_until(now_ms / 1_000, boot_second(now_ms), self.window);
+                saved.unwrap_or_default().after(until)
+            }
         }
     }
 
@@ -94,14 +119,21 @@ impl Reader<'_> {
 }
 
 impl Restored {
-    /// Reads the files, and the totals of the destinations with these names.
+    /// Reads the files, and the totals of the destinations with these names. `window` is the maximum
+    /// difference between the clocks of senders of signed datagrams and this host's, in seconds.
     pub(super) fn read(
         folder: &RestartFolder,
         names: Vec<String>,
         stats: &RestartStats,
         max: u64,
+        window: u64,
     ) -> Self {
-        Reader { folder, stats, max }.read(names)
+        Reader { folder, stats, max, window }.read(names)
+    }
+
+    /// The same after an earlier run that may have accepted any datagrams signed up to this Unix second.
+    pub(super) fn with_unknown_signatures(self, unknown_until: u64) -> Self {
+        Self { signatures: self.signatures.after(unknown_until), ..self }
     }
 
     /// State of an earlier run that cannot be read.
@@ -174,6 +206,12 @@ impl Restored {
             }
         }
     }
+}
+
+/// The Unix time of the boot, in seconds.
+fn boot_second(now_ms: u64) -> u64 {
+    let since_boot = clock_gettime(ClockId::Boottime);
+    (now_ms / 1_000).saturating_sub(since_boot.tv_sec.cast_unsigned())
 }
 
 /// The time since a file was written; zero if the clock was set back since.

@@ -65,6 +65,9 @@ expect "that it runs as its user" test "$(stat -c %U "/proc/$(property MainPID)"
 expect "a configuration that is its group's to read" \
     test "$(stat -c '%U:%G %a' /etc/tallyd/tallyd.yaml)" = "root:tallyd 640"
 expect "a folder for the spools" test "$(stat -c '%U %a' /var/lib/tallyd)" = "tallyd 700"
+for file in prometheus/prometheus-alerts.yaml prometheus/prometheus-calls.yaml grafana/tallyd.json; do
+    expect "$file, for everyone" test "$(stat -c %a "/usr/share/tallyd/$file")" = 644
+done
 tallyd --version
 tallyd check
 send 3
@@ -168,7 +171,7 @@ expect "that it runs again" systemctl is-active --quiet tallyd.service
 expect "the change still" grep --quiet '^interval: 1s$' /etc/tallyd/tallyd.yaml
 rm -r /etc/tallyd/canary /etc/systemd/system/tallyd.service.d
 dpkg --purge tallyd
-for path in /etc/tallyd /var/lib/tallyd /var/log/tallyd /run/tallyd /usr/share/doc/tallyd; do
+for path in /etc/tallyd /var/lib/tallyd /var/log/tallyd /run/tallyd /usr/share/doc/tallyd /usr/share/tallyd; do
     expect "that $path is gone" test ! -e "$path"
 done
 if id tallyd 2>/dev/null; then fail "the user is still there"; fi

@@ -29,6 +29,9 @@ rpm_in --verify --nodeps tallyd || fail "what is installed is not what is in the
 expect "a configuration that is its group's to read" \
     test "$(chroot "$root" stat -c '%U:%G %a' /etc/tallyd/tallyd.yaml)" = "root:tallyd 640"
 expect "that rpm knows it as one" test "$(rpm_in --query --configfiles tallyd)" = /etc/tallyd/tallyd.yaml
+for file in prometheus/prometheus-alerts.yaml prometheus/prometheus-calls.yaml grafana/tallyd.json; do
+    expect "$file, for everyone" test "$(stat -c %a "$root/usr/share/tallyd/$file")" = 644
+done
 chroot "$root" tallyd --version
 chroot "$root" tallyd check
 

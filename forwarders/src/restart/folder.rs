@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 
 use super::envelope::{self, RestartFileError};
+use super::mark::{self, MarkFile, MarkState, SignedUntil};
 use crate::spool::{Disk, FolderLock, FolderLockError, RealDisk, folder_of, remove_if_present};
 
 /// A file while it is being written.
@@ -42,6 +43,8 @@ pub struct SavedFile {
 pub struct RestartFolder {
     root: PathBuf,
     lock: FolderLock,
+    /// Whether this process has created it.
+    is_new: bool,
 }
 
 /// Why the folder cannot be opened.
@@ -108,7 +111,8 @@ impl RestartFolder {
     /// When another daemon works with it or the system refuses access.
     pub fn open(root: &Path) -> Result<Self, RestartFolderError> {
         // A folder that is there is enough, also where none can be created.
-        if !root.is_dir() {
+        let is_new = !root.is_dir();
+        if is_new {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
             made.map_err(|source| RestartFolderError::System { path: root.to_owned(), source })?;
         }
@@ -116,7 +120,12 @@ impl RestartFolder {
             FolderLockError::Held { .. } => Err(error),
             FolderLockError::System { .. } => FolderLock::take_read_only(root).map_err(|_| error),
         })?;
-        Ok(Self { root: root.to_owned(), lock })
+        if is_new {
+            // For the next start, if this one fails.
+            let none = SignedUntil { second: 0, window: 0 };
+            let _unknown_then = MarkFile::create(root, none);
+        }
+        Ok(Self { root: root.to_owned(), lock, is_new })
     }
 
     /// Whether it was neither removed nor replaced since it was opened.
@@ -185,6 +194,33 @@ impl RestartFolder {
         })
     }
 
+    /// What an earlier run has recorded of the signed datagrams that it accepted.
+    ///
+    /// # Errors
+    /// When the mark cannot be read.
+    pub fn mark(&self) -> io::Result<MarkState> {
+        if self.is_new {
+            return Ok(MarkState::New);
+        }
+        Ok(mark::read(&self.root)?.map_or(MarkState::Unknown, MarkState::Known))
+    }
+
+    /// Creates or replaces the mark of signed datagrams.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create_mark(&self, mark: SignedUntil) -> io::Result<MarkFile> {
+        MarkFile::create(&self.root, mark)
+    }
+
+    /// Removes the mark of signed datagrams: the next run needs none if all of them are saved.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove_mark(&self) -> io::Result<()> {
+        remove_if_present(&RealDisk, &self.root.join(mark::FILE_NAME))
+    }
+
     /// Removes a part, durably: after a crash it is not there either.
     ///
     /// # Errors
@@ -206,6 +242,7 @@ impl RestartFolder {
             let name = name.to_string_lossy();
             let single = [RestartPart::Levels, RestartPart::Signatures];
             let is_ours = single.iter().any(|part| name == part.file_name())
+                || name == mark::FILE_NAME
                 || ["totals-", TMP].iter().any(|start| name.starts_with(start));
             if is_ours && !entry.file_type()?.is_dir() {
                 remove_if_present(&RealDisk, &entry.path())?;

@@ -19,7 +19,7 @@ use super::name::FileName;
 /// The suffix in a line for a file that is removed and not moved to the quarantine.
 const REMOVE: &str = "-";
 /// The suffixes of files that are moved to the quarantine.
-const SUFFIXES: [&str; 2] = ["corrupt", "newer"];
+const SUFFIXES: [&str; 3] = ["corrupt", "newer", "replaced"];
 
 /// A settled window whose file is still in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -263,7 +263,7 @@ impl BoundDatagrams {
             let reason = RejectReason::TooLong;
             let rejection = Rejection { reason, offset: length, expected: "a shorter datagram" };
             recorder.count_read(1, length);
-            return recorder.reject(rejection, datagram.bytes, sender);
+            return recorder.reject_part(rejection, datagram.bytes, sender);
         }
         match opener.open(datagram) {
             Ok(messages) => {

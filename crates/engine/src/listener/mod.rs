@@ -30,6 +30,7 @@ pub mod recorder;
 pub mod rejected;
 mod sender_lookup;
 pub mod senders;
+mod shown;
 pub mod signature;
 pub mod socket_file;
 pub mod stats;

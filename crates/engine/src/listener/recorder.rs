@@ -389,13 +389,16 @@ impl Recorder {
         pending.lines.clear();
     }
 
-    /// Counts a message that was rejected before it could be decoded; `bytes` is the part
-    /// received.
-    pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
+    /// Counts a message that is too long or not finished; `bytes` is the part received.
+    pub fn reject_part(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
         // The beginning of a message says more about it than the place where it became too long.
-        let beginning = &bytes[..bytes.len().min(EXCERPT_BYTES)];
+        self.reject(rejection, &bytes[..bytes.len().min(EXCERPT_BYTES)], sender);
+    }
+
+    /// Counts a message that was rejected before it could be decoded; `bytes` is the part that may be shown.
+    pub fn reject(&mut self, rejection: Rejection, bytes: &[u8], sender: impl Origin) {
         let Self { context, stats, counts, tap, .. } = self;
-        context.reject(rejection, beginning, &sender, stats, counts, tap);
+        context.reject(rejection, bytes, &sender, stats, counts, tap);
     }
 
     /// Counts datagrams and bytes that were read.

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant, SystemTime};
 
-use basics::escape::{escaped, excerpt};
+use basics::escape::escaped;
 use tracing::warn;
 
 use super::diagnosis::signature::advice_on_signed;
+use super::shown::shown_excerpt;
 use super::{Protocol, diagnosis};
 use crate::protocol::{RejectReason, Rejection};
 
@@ -40,7 +41,7 @@ pub struct RejectedMessage {
     pub expected: &'static str,
     /// The likely intention of the sender, and the correction.
     pub advice: Option<String>,
-    /// The bytes around this position, with unprintable ones escaped.
+    /// The bytes around this position, with unprintable ones escaped; empty for a signed datagram.
     pub excerpt: String,
 }
 
@@ -114,7 +115,7 @@ impl RejectedLog {
             offset: rejection.offset,
             expected: rejection.expected,
             advice: advice(rejection, datagram, listener, &state.listeners),
-            excerpt: excerpt(datagram, rejection.offset),
+            excerpt: shown_excerpt(datagram, rejection.offset),
         };
         if let Some(count) = unlogged {
             warn!(

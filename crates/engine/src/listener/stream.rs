@@ -144,7 +144,9 @@ fn record(
     let is_watched = stats.senders().is_watched();
     let state = connection.input.feed(bytes, max, &mut |part| match part {
         InputPart::Lines(lines) => recorder.record_lines(lines, peer),
-        InputPart::Rejected(rejection, beginning) => recorder.reject(rejection, beginning, peer),
+        InputPart::Rejected(rejection, beginning) => {
+            recorder.reject_part(rejection, beginning, peer);
+        }
     });
     if is_watched {
         count_sender(stats, peer, bytes.len(), recorder);
@@ -455,7 +457,7 @@ impl Server {
                 LastInput::None => {}
                 LastInput::Line(line) => self.recorder.record_lines(&line, &connection.peer),
                 LastInput::Unfinished(rejection, bytes) => {
-                    self.recorder.reject(rejection, &bytes, &connection.peer);
+                    self.recorder.reject_part(rejection, &bytes, &connection.peer);
                 }
             }
             if self.stats.senders().is_watched() {

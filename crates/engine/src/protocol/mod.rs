@@ -190,19 +190,21 @@ pub enum RejectReason {
     Unsigned,
     /// No `secret` of the listener has signed the datagram.
     BadSignature,
-    /// A datagram was signed longer ago than `signatures.window`, or before the listener got its secret.
+    /// A datagram was signed longer ago than `signatures.window`, or in a second that a full window forgot.
     Stale,
     /// A datagram was signed further in the future than `signatures.window`.
     FromFuture,
     /// A signed datagram arrived again.
     Replayed,
+    /// An earlier run that crashed, or did not save its memory, may have accepted the datagram.
+    MaybeReplayed,
     /// A signed datagram cannot be remembered: `signatures.max_datagrams` of its second are.
     WindowFull,
 }
 
 impl RejectReason {
     /// All reasons, in the order of listings.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadJson,
         Self::BadLine,
         Self::TooDeep,
@@ -226,6 +228,7 @@ impl RejectReason {
         Self::Stale,
         Self::FromFuture,
         Self::Replayed,
+        Self::MaybeReplayed,
         Self::WindowFull,
     ];
 
@@ -256,6 +259,7 @@ impl RejectReason {
             Self::Stale => "stale",
             Self::FromFuture => "from_future",
             Self::Replayed => "replayed",
+            Self::MaybeReplayed => "maybe_replayed",
             Self::WindowFull => "window_full",
         }
     }

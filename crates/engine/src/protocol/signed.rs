@@ -20,6 +20,9 @@ pub const SIGNATURE_BYTES: usize = TIME_END + size_of::<u32>();
 /// datagram has this HMAC.
 const IDENTITY: &[u8] = b"tallyd key";
 
+/// Unix times that a signature may have: from 2015 to 2106.
+const PLAUSIBLE_SECONDS: std::ops::RangeInclusive<u64> = 1_420_070_400..=0xffff_ffff;
+
 /// A value that two keys have in common only if their secrets are equal. It does not reveal the secret.
 pub type KeyIdentity = [u8; TAG_BYTES];
 
@@ -95,6 +98,25 @@ impl<'a> SignedDatagram<'a> {
     }
 }
 
+/// Whether a datagram looks signed, with any secret. No text does, because this time has zero bytes.
+#[must_use]
+pub fn looks_signed(datagram: &[u8]) -> bool {
+    let is_plausible = |parts: SignedDatagram<'_>| PLAUSIBLE_SECONDS.contains(&parts.seconds);
+    SignedDatagram::parse(datagram).is_some_and(is_plausible)
+}
+
+/// Whether a datagram, or its beginning, is a text, so that it is not signed with any secret. Looks only at
+/// the bytes that a signature would have: its HMAC is hardly ever valid text, and its time has zero bytes.
+#[must_use]
+pub fn is_text(datagram: &[u8]) -> bool {
+    let start = &datagram[..datagram.len().min(SIGNATURE_BYTES)];
+    // The last character may be cut.
+    let is_utf8 =
+        std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
+    let is_of_text = |byte: &u8| !byte.is_ascii_control() || b"\t\r\n".contains(byte);
+    !start.is_empty() && is_utf8 && start.iter().all(is_of_text)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,6 +162,33 @@ mod tests {
         assert_eq!(SignedDatagram::parse(&[0; SIGNATURE_BYTES - 1]), None);
         let shortest = SignedDatagram::parse(&[0; SIGNATURE_BYTES]);
         assert_eq!(shortest.map(|parts| parts.messages), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_datagram_is_a_text_or_looks_signed_or_neither() {
+        let of = |datagram: &[u8]| (is_text(datagram), looks_signed(datagram));
+        // A character that is cut after the bytes that a signature would have.
+        let cut = "x".repeat(SIGNATURE_BYTES - 1) + "é";
+        for text in ["a:1|c", &"{\r\n\t\"metric_name\": \"a\"}".repeat(9), &cut] {
+            assert_eq!(of(text.as_bytes()), (true, false), "{text}");
+        }
+        let key = SigningKey::new("a secret");
+        for (seconds, looks_signed) in [
+            (0, false),
+            (1_420_070_399, false),
+            (1_420_070_400, true),
+            (0xffff_ffff, true),
+            (0x1_0000_0000, false),
+            (u64::MAX, false),
+        ] {
+            let mut datagram = Vec::new();
+            key.sign(seconds, 7, b"a:1|c", &mut datagram);
+            assert_eq!(of(&datagram), (false, looks_signed), "{seconds}");
+            assert_eq!(of(&datagram[..SIGNATURE_BYTES - 1]), (false, false));
+        }
+        for neither in [&b"\xff:1|c"[..], b"a\0b:1|c", b"\x1b[2J", b""] {
+            assert_eq!(of(neither), (false, false), "{neither:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct RemovalDebt {
     recording: Option<Recording>,
     /// Files of windows that have another file with fewer points by now, which is not synced. They stay
     /// until it is synced or goes too, and are no debt: if both are in the folder, the next run ignores
-    /// them.
+    /// them. If the later file is unusable, they go to the quarantine.
     outdated: Vec<FileName>,
     /// Whether the latest step neither removed nor recorded its files.
     has_failed: bool,
@@ -93,6 +93,13 @@ impl RemovalDebt {
     pub(super) fn keep_until_released(&mut self, outdated: FileName) {
         self.count(outdated);
         self.outdated.push(outdated);
+    }
+
+    /// Has the outdated files of a window moved to the quarantine, because its later file is unusable: they
+    /// have the points that are lost with it, and others that may have been delivered.
+    pub(super) fn set_aside_outdated(&mut self, later: FileName) {
+        let outdated = self.outdated.extract_if(.., |file| file.is_of_same_window(&later));
+        self.pending.set_aside.extend(outdated.map(|file| (file, "replaced")));
     }
 
     /// Has the outdated files removed that are not `needed` any longer.

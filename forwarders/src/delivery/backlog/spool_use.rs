@@ -158,8 +158,10 @@ impl SpoolUse {
         self.debt.release(|outdated| self.unsynced.has_other_of(outdated));
     }
 
-    /// Discards a file that is unusable. The spool loop moves it to the quarantine.
+    /// Discards a file that is unusable. The spool loop moves it to the quarantine, with the file that it
+    /// has replaced, if that one is still there.
     pub(super) fn set_aside(&mut self, file: FileName, suffix: &'static str) {
+        self.debt.set_aside_outdated(file);
         self.forget(file);
         self.debt.set_aside(file, suffix);
     }

@@ -102,7 +102,7 @@ fn advice_at(
     if other_protocol::is_tls(message) {
         return Some(advice::tls());
     }
-    if let Some(words) = signature::advice(protocol, message, rejection.reason) {
+    if let Some(words) = signature::advice(message, rejection.reason) {
         return Some(Advice { nearest: None, words: words.to_owned() });
     }
     if let Some(other) = other_protocol::of(protocol, message, rejection.reason) {

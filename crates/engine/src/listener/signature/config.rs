@@ -152,11 +152,15 @@ impl Default for SignatureConfig {
 }
 
 impl SignatureConfig {
+    /// The window in whole seconds, like the times of signatures: a part of a second counts as one.
+    #[must_use]
+    pub fn window_seconds(&self) -> u64 {
+        self.window.get().as_secs_f64().ceil() as u64
+    }
+
     /// The bounds of a replay window.
     pub(super) fn replay_bounds(&self) -> ReplayBounds {
-        // Signatures have whole seconds, so a part of one is no use.
-        let seconds = self.window.get().as_secs_f64().ceil() as u64;
-        ReplayBounds { seconds, datagrams: self.max_datagrams }
+        ReplayBounds { seconds: self.window_seconds(), datagrams: self.max_datagrams }
     }
 }
 

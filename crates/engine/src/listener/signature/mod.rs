@@ -2,7 +2,7 @@
 //!
 //! [`config`] has the secrets. `SignatureCheck` belongs to the thread of a socket, with the
 //! [`sequence`]s of its senders. All sockets share the [`replay`] windows ([`windows`]), which a stop
-//! saves ([`saved`]).
+//! saves ([`saved`]). The [`mark`] bounds the datagrams that a crash may have lost from them.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,11 +14,12 @@ use self::stats::{KeyCounts, KeyStats};
 use self::windows::{ReplayWindows, SharedWindow};
 use super::opener::{Opener, RefusedDatagram};
 use super::stats::ListenerStats;
-use crate::protocol::signed::{SIGNATURE_BYTES, SignedDatagram, SigningKey};
+use crate::protocol::signed::{SIGNATURE_BYTES, SignedDatagram, SigningKey, is_text};
 use crate::protocol::{RejectReason, Rejection};
 use crate::sys::{Datagram, SenderAddress};
 
 pub mod config;
+pub mod mark;
 pub mod replay;
 pub mod saved;
 pub mod sequence;
@@ -38,7 +39,7 @@ pub struct SignatureContext {
 #[derive(Debug)]
 pub(super) struct SignatureCheck {
     keys: Vec<CheckedKey>,
-    config: SignatureConfig,
+    context: SignatureContext,
     /// Unix time of the current batch, in seconds.
     now: u64,
 }
@@ -73,7 +74,7 @@ impl SignatureCheck {
                 }
             })
             .collect();
-        (!keys.is_empty()).then_some(Self { keys, config: context.config, now })
+        (!keys.is_empty()).then(|| Self { keys, context: context.clone(), now })
     }
 
     /// Starts a batch of datagrams that were read just now.
@@ -111,11 +112,12 @@ impl CheckedKey {
         &mut self,
         signed: &SignedDatagram<'_>,
         sender: SenderAddress<'_>,
-        config: &SignatureConfig,
+        SignatureContext { config, windows }: &SignatureContext,
         now: u64,
     ) -> Result<(), ReplayRefusal> {
         let bounds = config.replay_bounds();
         let accepted = self.window.lock().accept(now, bounds, signed.seconds, signed.id())?;
+        windows.mark().cover(signed.seconds);
         self.counts.shortened += u64::from(accepted);
         let order = match sender.address() {
             // The kernel neither loses nor reorders datagrams to a Unix socket.
@@ -149,13 +151,13 @@ impl Opener for SignatureCheck {
             shown,
         };
         let Some(signed) = SignedDatagram::parse(bytes) else {
-            return Err(refused(RejectReason::Unsigned, "a signed datagram", bytes));
+            return Err(refused(RejectReason::Unsigned, "a signed datagram", shown_part(bytes)));
         };
         let Some(key) = self.keys.iter_mut().find(|key| signed.is_signed_with(&key.key)) else {
             let expected = "a signature by a secret of this listener";
-            return Err(refused(RejectReason::BadSignature, expected, bytes));
+            return Err(refused(RejectReason::BadSignature, expected, shown_part(bytes)));
         };
-        key.accept(&signed, datagram.sender, &self.config, self.now).map_err(|refusal| {
+        key.accept(&signed, datagram.sender, &self.context, self.now).map_err(|refusal| {
             let (reason, expected) = words(refusal);
             refused(reason, expected, signed.messages)
         })?;
@@ -174,10 +176,19 @@ fn words(refusal: ReplayRefusal) -> (RejectReason, &'static str) {
         ReplayRefusal::Replayed => {
             (RejectReason::Replayed, "a datagram that did not arrive before")
         }
+        ReplayRefusal::MaybeReplayed => {
+            (RejectReason::MaybeReplayed, "a datagram that was signed later")
+        }
         ReplayRefusal::Full => {
             (RejectReason::WindowFull, "at most `signatures.max_datagrams` within a second")
         }
     }
+}
+
+/// The part of a datagram without a valid signature that is shown: all of it if it is a text, and otherwise
+/// nothing. It may be signed with the secret of another listener, to which a reader could send it.
+fn shown_part(datagram: &[u8]) -> &[u8] {
+    if is_text(datagram) { datagram } else { &[] }
 }
 
 fn unix_now() -> u64 {
@@ -222,7 +233,7 @@ mod tests {
             (SECRETS[1], now, 1, Ok(b"a:1|c")),
             (SECRETS[0], now, 1, Err(RejectReason::Replayed)),
             (SECRETS[2], now, 1, Err(RejectReason::BadSignature)),
-            (SECRETS[1], now - 1, 1, Err(RejectReason::Stale)),
+            (SECRETS[1], now - 32, 1, Err(RejectReason::Stale)),
             (SECRETS[1], now + 31, 1, Err(RejectReason::FromFuture)),
         ] {
             assert_eq!(open(&mut check, &signed(secret, seconds, nonce)), outcome);
@@ -267,5 +278,10 @@ mod tests {
         let datagram = Datagram { bytes: &bytes, sender: SenderAddress::UNKNOWN, is_cut: false };
         let refused = check.open(&datagram).unwrap_err();
         assert_eq!((refused.rejection.reason, refused.shown), (RejectReason::Stale, &b"a:1|c"[..]));
+        let bytes = signed(SECRETS[2], check.now, 1);
+        let datagram = Datagram { bytes: &bytes, ..datagram };
+        let refused = check.open(&datagram).unwrap_err();
+        let (reason, shown) = (refused.rejection.reason, refused.shown);
+        assert_eq!((reason, shown), (RejectReason::BadSignature, &b""[..]), "of another listener");
     }
 }

@@ -7,6 +7,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::config::WINDOW_MAX;
+use super::mark::MARK_AHEAD;
+
+/// The longest time, in seconds, by which `unknown_until` is ahead of the clock.
+const UNKNOWN_MAX: u64 = WINDOW_MAX.get().as_secs() + MARK_AHEAD;
+
 /// The bounds of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayBounds {
@@ -19,12 +25,14 @@ pub struct ReplayBounds {
 /// Why an authentic datagram is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayRefusal {
-    /// It was signed too long ago, before the window was created, or in a second that was forgotten.
+    /// It was signed too long ago, or in a second that was forgotten.
     Stale,
     /// It was signed too far in the future.
     FromFuture,
     /// It was accepted before.
     Replayed,
+    /// An earlier run that left no memory may have accepted it.
+    MaybeReplayed,
     /// There is no room to remember it, and no older second to forget.
     Full,
 }
@@ -38,30 +46,40 @@ pub struct ReplayWindow {
     remembered: usize,
     /// Datagrams that were signed before this second are refused.
     first: u64,
+    /// An earlier run may have accepted any datagrams that were signed up to this second; 0 if it has not.
+    unknown_until: u64,
     /// Seconds after this one are of a time from which the clock was set back. They are the first to be
     /// forgotten, because the seconds that the clock reaches before them need the room.
     unreachable: u64,
 }
 
 impl ReplayWindow {
-    /// Creates a window that refuses datagrams signed before `now`: an earlier run that left no memory of
-    /// its own may have accepted them.
+    /// Creates an empty window. An earlier run may have accepted any datagrams that were signed up to the
+    /// second `unknown_until`, which it therefore refuses; 0 if there are none.
     #[must_use]
-    pub fn new(now: u64) -> Self {
-        Self { accepted: BTreeMap::new(), remembered: 0, first: now, unreachable: u64::MAX }
+    pub fn new(unknown_until: u64) -> Self {
+        Self::restored(0, unknown_until, BTreeMap::new())
     }
 
-    /// Creates a window of stored contents: the first second that it accepts, and accepted datagrams.
+    /// Creates a window of stored contents: the first second that it accepts, the last one of which it does
+    /// not know all datagrams, and accepted datagrams.
     #[must_use]
-    pub fn restored(first: u64, accepted: BTreeMap<u64, HashSet<u64>>) -> Self {
+    pub fn restored(first: u64, unknown_until: u64, accepted: BTreeMap<u64, HashSet<u64>>) -> Self {
         let remembered = accepted.values().map(HashSet::len).sum();
-        Self { accepted, remembered, first, unreachable: u64::MAX }
+        Self { accepted, remembered, first, unknown_until, unreachable: u64::MAX }
     }
 
     /// The first second that it accepts.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.first
+    }
+
+    /// The last second of which it does not know all datagrams that may have been accepted; 0 if there is
+    /// none.
+    #[must_use]
+    pub fn unknown_until(&self) -> u64 {
+        self.unknown_until
     }
 
     /// The latest second of which it knows anything.
@@ -97,6 +115,9 @@ impl ReplayWindow {
         if self.accepted.get(&signed).is_some_and(|ids| ids.contains(&id)) {
             return Err(ReplayRefusal::Replayed);
         }
+        if signed <= self.unknown_until {
+            return Err(ReplayRefusal::MaybeReplayed);
+        }
         let is_shortened = self.make_room(bounds.datagrams, signed)?;
         self.accepted.entry(signed).or_default().insert(id);
         self.remembered += 1;
@@ -106,9 +127,13 @@ impl ReplayWindow {
     /// Forgets the seconds that the clock has left behind.
     fn advance(&mut self, now: u64, seconds: u64) {
         let earliest = now.saturating_sub(seconds);
+        if self.unknown_until > now.saturating_add(UNKNOWN_MAX) {
+            // No run has accepted datagrams that were signed so far ahead: the clock was set back. Without
+            // this step, datagrams would be refused until it reaches its former time.
+            self.unknown_until = 0;
+        }
         if self.first > now.saturating_add(seconds) {
-            // The clock was set back by more than the window. Without this step, datagrams would be
-            // refused until it reaches its former time.
+            // As well, by more than the window.
             self.first = earliest;
             self.unreachable = now.saturating_add(seconds);
         } else if now > self.unreachable {
@@ -156,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_datagram_is_accepted_once() {
-        let mut window = ReplayWindow::new(100);
+        let mut window = ReplayWindow::new(0);
         assert_eq!(window.accept(100, BOUNDS, 100, 1), Ok(false));
         for now in 100..=110 {
             assert_eq!(window.accept(now, BOUNDS, 100, 1), Err(ReplayRefusal::Replayed));
@@ -183,14 +208,32 @@ mod tests {
 
     #[test]
     fn what_an_earlier_run_may_have_accepted_is_refused() {
-        let mut window = ReplayWindow::new(100);
-        assert_eq!(window.accept(100, BOUNDS, 99, 1), Err(ReplayRefusal::Stale));
+        let mut window = ReplayWindow::new(105);
+        for (now, signed, outcome) in [
+            (100, 89, Err(ReplayRefusal::Stale)),
+            (100, 90, Err(ReplayRefusal::MaybeReplayed)),
+            (100, 105, Err(ReplayRefusal::MaybeReplayed)),
+            (100, 106, Ok(false)),
+            (106, 106, Err(ReplayRefusal::Replayed)),
+            (115, 105, Err(ReplayRefusal::MaybeReplayed)),
+            (116, 105, Err(ReplayRefusal::Stale)),
+        ] {
+            assert_eq!(window.accept(now, BOUNDS, signed, 1), outcome, "{signed} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_at_the_start_does_not_stop_the_window_for_good() {
+        // The daemon started a year ahead, after a crash.
+        let mut window = ReplayWindow::new(31_536_000);
         assert_eq!(window.accept(100, BOUNDS, 100, 1), Ok(false));
+        let mut window = ReplayWindow::new(100 + UNKNOWN_MAX);
+        assert_eq!(window.accept(100, BOUNDS, 100, 1), Err(ReplayRefusal::MaybeReplayed));
     }
 
     #[test]
     fn a_full_window_forgets_the_oldest_second_and_accepts_nothing_of_it_again() {
-        let mut window = ReplayWindow::new(100);
+        let mut window = ReplayWindow::new(0);
         for (signed, id) in [(100, 1), (100, 2), (101, 3), (102, 4)] {
             assert_eq!(window.accept(102, BOUNDS, signed, id), Ok(false));
         }
@@ -203,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_full_window_accepts_datagrams_after_the_clock_was_set_back() {
-        let mut window = ReplayWindow::new(3_600);
+        let mut window = ReplayWindow::new(0);
         for (second, id) in [(3_600, 1), (3_600, 2), (3_601, 3), (3_602, 4)] {
             assert_eq!(window.accept(3_602, BOUNDS, second, id), Ok(false));
         }
@@ -215,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_second_that_fills_the_window_alone_has_no_room_for_more() {
-        let mut window = ReplayWindow::new(100);
+        let mut window = ReplayWindow::new(0);
         for id in 0..4 {
             assert_eq!(window.accept(100, BOUNDS, 100, id), Ok(false));
         }
@@ -226,10 +269,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_stop_the_window_for_good() {
-        let mut window = ReplayWindow::new(1_000);
+        let mut window = ReplayWindow::new(0);
         assert_eq!(window.accept(1_000, BOUNDS, 1_000, 1), Ok(false));
         // By less than the window, nothing that could be a repetition is accepted.
-        assert_eq!(window.accept(995, BOUNDS, 995, 2), Err(ReplayRefusal::Stale));
+        assert_eq!(window.accept(985, BOUNDS, 989, 2), Err(ReplayRefusal::Stale));
         assert_eq!(window.accept(995, BOUNDS, 1_000, 1), Err(ReplayRefusal::Replayed));
         assert_eq!(window.accept(500, BOUNDS, 500, 3), Ok(false));
         assert_eq!(window.accept(500, BOUNDS, 500, 3), Err(ReplayRefusal::Replayed));
@@ -244,7 +287,7 @@ mod tests {
             most in 1..20_usize,
         ) {
             let bounds = ReplayBounds { seconds: 5, datagrams: most };
-            let (mut window, mut now, mut accepted) = (ReplayWindow::new(100), 100, HashSet::new());
+            let (mut window, mut now, mut accepted) = (ReplayWindow::new(99), 100, HashSet::new());
             for (passed, signed, id) in datagrams {
                 now += passed;
                 let signed = now + signed - 15;
@@ -256,6 +299,7 @@ mod tests {
                     }
                     Err(ReplayRefusal::Replayed) => prop_assert!(accepted.contains(&(signed, id))),
                     Err(ReplayRefusal::FromFuture) => prop_assert!(signed > now + 5),
+                    Err(ReplayRefusal::MaybeReplayed) => prop_assert!(signed <= 99),
                     Err(ReplayRefusal::Stale | ReplayRefusal::Full) => {
                         prop_assert!(!is_near || accepted.len() >= most);
                     }

@@ -1,7 +1,8 @@
 //! Replay windows in a form that can be stored, so that a restart accepts no datagram again.
 //!
 //! ```text
-//! identity of the key, 32 bytes · first second · number of seconds · for each: second · number · numbers
+//! identity of the key, 32 bytes · first second · last unknown second · number of seconds
+//!     for each: second · number · numbers
 //! ```
 //!
 //! All numbers are little-endian, of 8 bytes. The decoder trusts no length.
@@ -14,13 +15,17 @@ use crate::protocol::signed::KeyIdentity;
 /// Bytes of a number.
 const NUMBER_BYTES: usize = size_of::<u64>();
 /// Bytes of a window without seconds.
-const HEAD_BYTES: usize = size_of::<KeyIdentity>() + 2 * NUMBER_BYTES;
+const HEAD_BYTES: usize = size_of::<KeyIdentity>() + 3 * NUMBER_BYTES;
 
 /// Appends a window in at most `room` bytes. If it does not fit, the oldest seconds are left out, and the
-/// restored window refuses all datagrams of them; without room for any, nothing is appended, which has the
-/// same effect.
-pub(super) fn encode(key: &KeyIdentity, window: &ReplayWindow, room: usize, out: &mut Vec<u8>) {
-    let Some(mut room) = room.checked_sub(HEAD_BYTES) else { return };
+/// restored window refuses all datagrams of them. Returns whether the key has any room.
+pub(super) fn encode(
+    key: &KeyIdentity,
+    window: &ReplayWindow,
+    room: usize,
+    out: &mut Vec<u8>,
+) -> bool {
+    let Some(mut room) = room.checked_sub(HEAD_BYTES) else { return false };
     let (mut first, mut seconds) = (window.first(), Vec::new());
     for (second, ids) in window.accepted() {
         let needed = (2 + ids.len()) * NUMBER_BYTES;
@@ -34,12 +39,14 @@ pub(super) fn encode(key: &KeyIdentity, window: &ReplayWindow, room: usize, out:
     out.extend_from_slice(key);
     let mut put = |number: u64| out.extend_from_slice(&number.to_le_bytes());
     put(first);
+    put(window.unknown_until());
     put(seconds.len() as u64);
     for (second, ids) in seconds {
         put(second);
         put(ids.len() as u64);
         ids.iter().copied().for_each(&mut put);
     }
+    true
 }
 
 /// Decodes windows; `None` if [`encode`] cannot have written the bytes.
@@ -48,7 +55,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<(KeyIdentity, ReplayWindow)
     while !bytes.is_empty() {
         let (key, rest) = bytes.split_first_chunk()?;
         bytes = rest;
-        let (first, seconds) = (number(&mut bytes)?, number(&mut bytes)?);
+        let (first, unknown_until) = (number(&mut bytes)?, number(&mut bytes)?);
+        let seconds = number(&mut bytes)?;
         let mut accepted = BTreeMap::new();
         for _ in 0..seconds {
             let (second, length) = (number(&mut bytes)?, number(&mut bytes)?);
@@ -58,7 +66,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<(KeyIdentity, ReplayWindow)
             let ids = ids.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id));
             accepted.insert(second, ids.collect::<HashSet<u64>>());
         }
-        windows.push((*key, ReplayWindow::restored(first, accepted)));
+        windows.push((*key, ReplayWindow::restored(first, unknown_until, accepted)));
     }
     Some(windows)
 }

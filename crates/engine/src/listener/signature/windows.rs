@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::config::WINDOW_MAX;
+use super::mark::HighWaterMark;
 use super::replay::ReplayWindow;
 use super::saved;
 use crate::protocol::signed::{KeyIdentity, SigningKey};
@@ -16,7 +17,21 @@ pub type SharedWindow = Arc<Mutex<ReplayWindow>>;
 /// repeated once to each of them. After the last listener has lost the key, its window stays until none of
 /// its datagrams could be accepted again.
 #[derive(Debug, Default)]
-pub struct ReplayWindows(Mutex<Vec<KnownWindow>>);
+pub struct ReplayWindows {
+    known: Mutex<Vec<KnownWindow>>,
+    /// An earlier run may have accepted any datagrams of other keys that were signed up to this second.
+    unknown_until: u64,
+    mark: HighWaterMark,
+}
+
+/// The windows in a form that can be stored.
+#[derive(Debug, Default)]
+pub struct SavedWindows {
+    /// The windows.
+    pub bytes: Vec<u8>,
+    /// Whether nothing is known to have been accepted with a key that is not among them.
+    pub has_all_keys: bool,
+}
 
 #[derive(Debug)]
 struct KnownWindow {
@@ -25,41 +40,66 @@ struct KnownWindow {
 }
 
 impl ReplayWindows {
+    /// The same windows after an earlier run that may have accepted any datagrams that were signed up to the
+    /// second `unknown_until` with keys that have no window here; 0 if there are none.
+    #[must_use]
+    pub fn after(self, unknown_until: u64) -> Self {
+        Self { unknown_until, ..self }
+    }
+
+    /// The high-water mark of the datagrams that all windows together accept.
+    #[must_use]
+    pub fn mark(&self) -> &HighWaterMark {
+        &self.mark
+    }
+
+    /// The latest second in which a datagram that this run or an earlier one accepted may have been signed.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        let known = self.known.lock();
+        let newest = known.iter().map(|one| {
+            let window = one.window.lock();
+            window.newest().max(window.unknown_until())
+        });
+        newest.max().unwrap_or(0).max(self.unknown_until)
+    }
+
     /// The window of a key; a new one at the Unix time `now`, in seconds, if the key is new.
     pub fn of(&self, key: &SigningKey, now: u64) -> SharedWindow {
         let key = key.identity();
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         // Before old ones are forgotten: after a long pause, this one may be among them.
         if let Some(found) = known.iter().find(|one| one.key == key) {
             return Arc::clone(&found.window);
         }
         known.retain(|one| one.is_needed(now));
-        let window = Arc::new(Mutex::new(ReplayWindow::new(now)));
+        let window = Arc::new(Mutex::new(ReplayWindow::new(self.unknown_until)));
         known.push(KnownWindow { key, window: Arc::clone(&window) });
         window
     }
 
-    /// The contents, to be stored, in at most `max` bytes: as much as fits, so that nothing is accepted
-    /// twice.
+    /// The contents, to be stored at the Unix time `now`, in seconds, in at most `max` bytes: as much as
+    /// fits, so that nothing is accepted twice.
     #[must_use]
-    pub fn to_bytes(&self, max: usize) -> Vec<u8> {
-        let known = self.0.lock();
+    pub fn save(&self, max: usize, now: u64) -> SavedWindows {
+        let known = self.known.lock();
         let share = max / known.len().max(1);
-        let mut out = Vec::new();
+        let mut bytes = Vec::new();
+        let mut has_all_keys = self.unknown_until.saturating_add(WINDOW_MAX.get().as_secs()) < now;
         for KnownWindow { key, window } in known.iter() {
-            saved::encode(key, &window.lock(), share, &mut out);
+            has_all_keys &= saved::encode(key, &window.lock(), share, &mut bytes);
         }
-        out
+        SavedWindows { bytes, has_all_keys }
     }
 
-    /// Restores the windows from their stored contents; `None` if [`ReplayWindows::to_bytes`] cannot have
+    /// Restores the windows from their stored contents; `None` if [`ReplayWindows::save`] cannot have
     /// written the bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let known = saved::decode(bytes)?
             .into_iter()
             .map(|(key, window)| KnownWindow { key, window: Arc::new(Mutex::new(window)) });
-        Some(Self(Mutex::new(known.collect())))
+        Some(Self { known: Mutex::new(known.collect()), ..Self::default() })
     }
 }
 
@@ -68,7 +108,8 @@ impl KnownWindow {
     fn is_needed(&self, now: u64) -> bool {
         let is_used = Arc::strong_count(&self.window) > 1;
         is_used || {
-            let newest = self.window.lock().newest();
+            let window = self.window.lock();
+            let newest = window.newest().max(window.unknown_until());
             newest.saturating_add(WINDOW_MAX.get().as_secs()) >= now
         }
     }
@@ -98,7 +139,7 @@ mod tests {
         let replayed = windows.of(&one, 1_001).lock().accept(1_001, BOUNDS, 1_000, 7);
         assert_eq!(replayed, Err(ReplayRefusal::Replayed));
         let _other = windows.of(&other, 1_601);
-        assert_eq!(windows.0.lock().len(), 1);
+        assert_eq!(windows.known.lock().len(), 1);
     }
 
     #[test]
@@ -113,9 +154,12 @@ mod tests {
             }
         }
         for max in [0, 100, 200, 500, 1_000, 2_000, 100_000] {
-            let bytes = windows.to_bytes(max);
+            let SavedWindows { bytes, has_all_keys } = windows.save(max, 1_010);
             assert!(bytes.len() <= max, "{} of {max}", bytes.len());
+            assert_eq!(has_all_keys, max >= 200, "{max}");
             let restored = ReplayWindows::from_bytes(&bytes).unwrap();
+            // The next run learns from the mark what the windows do not have.
+            let restored = restored.after(if has_all_keys { 0 } else { windows.newest() });
             let mut refusals = [0; 2];
             for (index, key) in keys.iter().enumerate() {
                 let window = restored.of(key, 1_020);
@@ -129,5 +173,24 @@ mod tests {
             let truncated = &bytes[..bytes.len().saturating_sub(1)];
             assert_eq!(ReplayWindows::from_bytes(truncated).is_none(), !bytes.is_empty());
         }
+    }
+
+    #[test]
+    fn a_run_that_is_shorter_than_the_window_passes_on_what_an_earlier_one_may_have_accepted() {
+        let refusal = |windows: &ReplayWindows, secret, now, signed| {
+            windows.of(&SigningKey::new(secret), now).lock().accept(now, BOUNDS, signed, 7)
+        };
+        let second = ReplayWindows::default().after(1_020);
+        assert_eq!(refusal(&second, "a secret", 1_010, 1_020), Err(ReplayRefusal::MaybeReplayed));
+        assert_eq!(refusal(&second, "a secret", 1_010, 1_021), Ok(false));
+        assert_eq!(second.newest(), 1_021);
+        let saved = second.save(1_000, 1_011);
+        assert!(!saved.has_all_keys, "the earlier run may have had other keys");
+        let third = ReplayWindows::from_bytes(&saved.bytes).unwrap().after(second.newest());
+        assert_eq!(refusal(&third, "a secret", 1_012, 1_020), Err(ReplayRefusal::MaybeReplayed));
+        assert_eq!(refusal(&third, "a secret", 1_012, 1_021), Err(ReplayRefusal::Replayed));
+        assert_eq!(refusal(&third, "a secret", 1_012, 1_022), Ok(false));
+        assert_eq!(refusal(&third, "another", 1_012, 1_021), Err(ReplayRefusal::MaybeReplayed));
+        assert!(second.save(1_000, 1_621).has_all_keys, "no window is that long");
     }
 }

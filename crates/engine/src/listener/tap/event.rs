@@ -10,7 +10,7 @@ use api::rejected::RejectedEntry;
 use api::tap::{
     CountsEvent, EndEvent, RejectedEvent, SampleEvent, StartEvent, TagPairs, event, number,
 };
-use basics::escape::{excerpt, visible};
+use basics::escape::visible;
 use basics::time::{unix_ms, write_rfc3339};
 use bytes::Bytes;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::taps::TapCounts;
 use crate::aggregator::identity::Identifier;
 use crate::listener::Origin;
+use crate::listener::shown::shown_excerpt;
 use crate::protocol::{Rejection, Sample, SampleValue, Tags};
 use crate::rules::AppliedRule;
 
@@ -160,7 +161,7 @@ pub fn rejected(rejection: Rejection, bytes: &[u8], listener: &str, sender: &dyn
         expected: expected.into(),
         // A tap must stay cheap for the listener.
         advice: None,
-        excerpt: excerpt(bytes, offset).into(),
+        excerpt: shown_excerpt(bytes, offset).into(),
     };
     write(event::REJECTED, &RejectedEvent { event: event::REJECTED.into(), message })
 }

@@ -394,8 +394,13 @@ impl Naive {
 
     pub(super) fn unreadable(&mut self, reason: &'static str, is_set_aside: bool) {
         let Some(flight) = self.flight.take() else { return };
-        self.to_set_aside.extend(flight.window.file.filter(|_| is_set_aside));
-        self.release(|outdated| outdated.start_ms == flight.window.start_ms);
+        let start_ms = flight.window.start_ms;
+        if is_set_aside {
+            let outdated = self.outdated.extract_if(.., |file| file.start_ms == start_ms);
+            self.to_set_aside.extend(outdated);
+            self.to_set_aside.extend(flight.window.file);
+        }
+        self.release(|outdated| outdated.start_ms == start_ms);
         self.drop_all(reason, flight.window.left);
     }
 

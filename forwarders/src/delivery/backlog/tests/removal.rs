@@ -365,6 +365,24 @@ fn a_file_that_was_replaced_goes_with_the_file_that_replaces_it() {
 }
 
 #[test]
+fn a_file_that_was_replaced_goes_to_the_quarantine_with_a_later_file_that_is_unreadable() {
+    for is_synced in [None, Some(false)] {
+        let mut backlog = Backlog::new(&limits(), true);
+        open_with_replaced(&mut backlog);
+        is_synced.into_iter().for_each(|is_synced| backlog.found_synced(is_synced));
+        next(&mut backlog);
+        backlog.window_unreadable(reason::SPOOL_CORRUPT, Some("corrupt"));
+        let Some(DebtStep::Remove(discarded)) = backlog.next_debt_step(true) else { panic!() };
+        assert_eq!(discarded.remove, []);
+        assert_eq!(discarded.set_aside, [(file(7, 4), "replaced"), (file(7, 1), "corrupt")]);
+        backlog.removal_ended(Some(DiscardedFiles::default()));
+        assert_eq!(work(&mut backlog), "wait");
+        backlog.found_synced(true);
+        assert_eq!((work(&mut backlog).as_str(), files(&backlog)), ("wait", 1));
+    }
+}
+
+#[test]
 fn windows_that_are_removed_during_a_sync_do_not_count_as_unsynced() {
     let mut backlog = Backlog::new(&limits(), true);
     [open, push_3, push_4].into_iter().for_each(|step: Step| step(&mut backlog));
