@@ -412,7 +412,8 @@ fn fields_of(path: &Path) -> BTreeMap<String, BTreeMap<String, f64>> {
             };
             Some((field.to_owned(), value.as_f64().unwrap()))
         };
-        let fields = metric["fields"].as_object().unwrap().iter().filter_map(field).collect();
+        let fields: BTreeMap<String, f64> =
+            metric["fields"].as_object().unwrap().iter().filter_map(field).collect();
         (format!("{name} {kind}"), fields)
     };
     metrics.map(own).filter(|(name, _)| !name.starts_with("ready ")).collect()
