@@ -104,6 +104,29 @@ fn a_daemon_that_began_later_has_a_partial_first_window() {
 }
 
 #[test]
+fn rates_of_a_window_that_ended_late_are_explained_by_its_length() {
+    let daemon = |lengths: &[f64]| {
+        let rates = |count: f64| lengths.iter().map(|length| count / length).collect::<Vec<_>>();
+        windows("stats.counters.a.count", &vec![70.0; lengths.len()])
+            + &windows("stats.counters.a.rate", &rates(70.0))
+            + &windows("stats.timers.b.count", &vec![9.0; lengths.len()])
+            + &windows("stats.timers.b.count_ps", &rates(9.0))
+    };
+    let old = daemon(&[5.0; 6]);
+    let new = daemon(&[5.0, 5.0, 5.062, 5.0, 4.938, 5.0]);
+    let (status, stdout, _) = files(&old, &new, &[]);
+    assert_eq!(status, 0, "{stdout}");
+    assert!(stdout.contains("explained: 2 series: a window of one daemon was longer"), "{stdout}");
+    let (_, json, _) = files(&old, &new, &["--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["explained"]["window_length"], 2, "{json:#}");
+    // The rate of one series does not belong to that length.
+    let wrong = new.replace(&(9.0_f64 / 5.062).to_string(), "1.79");
+    let (status, stdout, _) = files(&old, &wrong, &[]);
+    assert_eq!(status, 1, "{stdout}");
+}
+
+#[test]
 fn a_gauge_that_cannot_be_judged_has_a_hint() {
     let gauge = |values: &[f64]| windows("stats.gauges.g", values);
     let old = gauge(&[5.0, 1.0, 9.0, 2.0, 8.0, 3.0]);

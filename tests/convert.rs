@@ -89,6 +89,62 @@ fn telegrafs_folder_of_files_is_converted() {
     converts("telegraf", "telegraf.d", &[], "telegraf.d.yaml");
 }
 
+/// The data formats of Telegraf 1.37, each with an option of its own.
+const DATA_FORMATS: [(&str, &str); 14] = [
+    ("binary", "entries = [{ read_from = \"name\", data_format = \"string\", string_length = 9 }]"),
+    ("carbon2", "carbon2_format = \"metric_includes_field\""),
+    ("cloudevents", "cloudevents_source = \"web\""),
+    ("csv", "csv_header = true"),
+    ("graphite", "graphite_tag_support = true"),
+    ("influx", "influx_sort_fields = true"),
+    ("json", "json_timestamp_units = \"1ms\""),
+    ("msgpack", ""),
+    ("nowmetric", "nowmetric_format = \"oi\""),
+    ("prometheus", "prometheus_sort_metrics = true"),
+    ("prometheusremotewrite", "prometheus_sort_metrics = true"),
+    ("splunkmetric", "splunkmetric_multimetric = true"),
+    ("template", "template = \"{{ .Name }}\""),
+    ("wavefront", "wavefront_use_strict = true"),
+];
+
+/// Telegraf's file with a statsd input and this output.
+fn with_output(output: &str) -> String {
+    format!(
+        "[[inputs.statsd]]\n  service_address = \"127.0.0.1:8125\"\n  percentiles = [90.0]\n  \
+         datadog_extensions = true\n[[outputs.{output}\n"
+    )
+}
+
+#[test]
+fn each_data_format_of_telegraf_is_converted_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("telegraf.conf");
+    for (format, option) in DATA_FORMATS {
+        for kind in ["file", "kafka"] {
+            let output = format!("{kind}]]\n  data_format = \"{format}\"\n  {option}");
+            fs::write(&path, with_output(&output)).unwrap();
+            let config = convert_file("telegraf", &path, &[]);
+            // Comments are wrapped.
+            let words = config.replace("\n#  ", "");
+            let is_named = words.contains(&format!("outputs.{kind}[0].data_format: `{format}`"));
+            assert_eq!(is_named, !["influx", "json"].contains(&format), "{config}");
+            assert!(!config.contains("Unknown settings"), "{config}");
+            // Telegraf's median is a field of line protocol, and a percentile elsewhere.
+            let (written, percentiles) = match format {
+                "json" => ("json\n", "[50, 90]"),
+                _ => ("influx\n    naming: telegraf\n", "[90]"),
+            };
+            assert!(config.contains(&format!("    format: {written}")), "{config}");
+            assert!(config.contains(&format!("percentiles: {percentiles}\n")), "{config}");
+            assert_eq!(words.contains("it is Telegraf's `median`"), format == "json", "{config}");
+            assert_eq!(check(&config).status.code(), Some(0), "{config}");
+        }
+    }
+    fs::write(&path, with_output("file]]\n  data_format = \"xml\"")).unwrap();
+    let config = convert_file("telegraf", &path, &[]);
+    assert!(config.contains("`xml` is no data format of Telegraf"), "{config}");
+}
+
 #[test]
 fn statsd_exporters_mappings_and_flags_are_converted() {
     let flags = [

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use common::promtool::promtool;
@@ -86,6 +88,31 @@ fn the_methods_page_equals_that_of_the_exporter() {
     }
     assert_eq!(page, recorded);
     assert_balanced(&daemon.status());
+}
+
+/// The program that took the exporter's place in docs/migration-transcripts.md.
+#[test]
+fn the_stand_in_of_the_transcript_has_the_page_of_the_exporter() {
+    let folder = tempfile::tempdir().unwrap();
+    let replay = Replay::start(folder.path());
+    replay.learn("");
+    let program = common::root().join("tests/servers/kamailio/exporter_stand_in.py");
+    let mut command = Command::new("python3");
+    command.arg(program).arg(format!("--kamailio.scrape-uri={}", replay.unix));
+    command.arg(format!("--kamailio.methods={METHODS}")).arg("--web.listen-address=127.0.0.1:0");
+    let mut exporter = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(exporter.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let address = said.trim().strip_prefix("listening on ").unwrap();
+    let scrape = || common::get(&format!("http://{address}/metrics")).unwrap().text().unwrap();
+    // The recording is of the second scrape.
+    let pages = [scrape(), scrape()];
+    replay.answer(Answer::HangUp);
+    let failed = scrape();
+    exporter.kill().unwrap();
+    exporter.wait().unwrap();
+    assert_eq!(pages[1], recorded("methods_v1.metrics.txt"));
+    assert!(failed.contains("\nkamailio_up 0\n") && !failed.contains("kamailio_tm_"), "{failed}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -11,9 +11,10 @@ use common::etsy::{Flushes, Pair, Round, is_its_own};
 use common::line_protocol::{differences, written};
 use common::{Daemon, PATIENCE, get};
 use forwarders::testing::real_server;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::convert_file;
+use super::{DATA_FORMATS, convert_file, with_output};
 
 /// Converts a text.
 fn convert(kind: &str, source: &str, flags: &[&str]) -> String {
@@ -321,19 +322,24 @@ const MEASURED: [&str; 11] = [
 ];
 
 /// The lines of a file with line protocol that are complete, without the counter `ready`.
-fn lines_of(path: &std::path::Path) -> Vec<String> {
+fn lines_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let wanted = complete.filter(|line| !line.starts_with("ready,"));
     wanted.map(|line| line.trim_end().to_owned()).collect()
 }
 
-#[test]
-fn a_converted_configuration_of_telegraf_writes_the_same_lines() {
+/// Starts Telegraf with this file and tallyd with the converted one, sends the lines to both, and waits until
+/// the files that they write compare equal. `PORT` and `OUT` in the source are the port and the file.
+fn compare_files(
+    source: &str,
+    lines: &[&str],
+    compare: impl Fn(&Path, &Path) -> Result<(), String>,
+) {
     let Some(program) = real_server("TALLYD_TEST_TELEGRAF_PROGRAM") else { return };
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let source = TELEGRAF.replace("PORT", &port.to_string());
+    let source = source.replace("PORT", &port.to_string());
     let of_telegraf = source.replace("OUT", folder.path().join("out").to_str().unwrap());
     let path = folder.path().join("telegraf.conf");
     fs::write(&path, of_telegraf).unwrap();
@@ -348,24 +354,101 @@ fn a_converted_configuration_of_telegraf_writes_the_same_lines() {
     let (to, out) = (("127.0.0.1", port), telegraf.folder.path().join("out"));
     let deadline = Instant::now() + PATIENCE;
     // Until Telegraf reads its socket.
-    while !fs::read_to_string(&out).unwrap_or_default().contains("ready,") {
+    while !fs::read_to_string(&out).unwrap_or_default().contains("ready") {
         assert!(Instant::now() < deadline, "Telegraf does not write");
         let _may_be_refused = socket.send_to(b"ready:1|c", to);
         std::thread::yield_now();
     }
     let listener = daemon.address("statsd/udp ");
-    for line in MEASURED {
+    for line in lines {
         socket.send_to(line.as_bytes(), to).unwrap();
         socket.send_to(line.as_bytes(), listener).unwrap();
     }
-    loop {
-        let theirs = written(&lines_of(&out), "");
-        let ours = written(&lines_of(&daemon.path("out")), "");
-        let differences = differences(&theirs, &ours);
-        if differences.is_empty() && theirs.len() == MEASURED.len() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{differences:#?}\n{theirs:#?}\n{config}");
+    while let Err(differences) = compare(&out, &daemon.path("out")) {
+        assert!(Instant::now() < deadline, "{differences}\n{config}");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_converted_configuration_of_telegraf_writes_the_same_lines() {
+    compare_files(TELEGRAF, &MEASURED, |telegraf, tallyd| {
+        let (theirs, ours) = (written(&lines_of(telegraf), ""), written(&lines_of(tallyd), ""));
+        let differences = differences(&theirs, &ours);
+        let is_complete = theirs.len() == MEASURED.len();
+        if differences.is_empty() && is_complete {
+            return Ok(());
+        }
+        Err(format!("{differences:#?}\n{theirs:#?}"))
+    });
+}
+
+/// Lines for one series of each type; the timer is one datagram, so that its values are in one window.
+const IN_JSON: [&str; 4] = [
+    "plain.count:6|c",
+    "plain.depth:-0.5|g",
+    "plain.users:anna|s",
+    "plain.time:30|ms\nplain.time:10|ms\nplain.time:90|ms\nplain.time:50|ms\nplain.time:20|ms",
+];
+
+/// The fields of a file with JSON, by name and type, under Telegraf's names.
+fn fields_of(path: &Path) -> BTreeMap<String, BTreeMap<String, f64>> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let metrics = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let own = |metric: Value| {
+        let kind = metric["type"].as_str().or(metric["tags"]["metric_type"].as_str()).unwrap();
+        let kind = kind.replace("timing", "timer");
+        let name = metric["name"].as_str().unwrap().replace('.', "_");
+        let field = |(field, value): (&String, &Value)| {
+            let field = match (kind.as_str(), field.as_str()) {
+                // These have no counterpart, or differ by rule.
+                (_, "rate" | "90_percentile" | "p90") => return None,
+                ("counter" | "set", "count") => "value",
+                ("timer", "min") => "lower",
+                ("timer", "max") => "upper",
+                ("timer", "p50") => "median",
+                (_, field) => field,
+            };
+            Some((field.to_owned(), value.as_f64().unwrap()))
+        };
+        let fields: BTreeMap<String, f64> =
+            metric["fields"].as_object().unwrap().iter().filter_map(field).collect();
+        (format!("{name} {kind}"), fields)
+    };
+    metrics.map(own).filter(|(name, _)| !name.starts_with("ready ")).collect()
+}
+
+#[test]
+fn a_converted_configuration_of_telegraf_with_json_has_all_fields() {
+    let source = TELEGRAF
+        .replace("data_format = \"influx\"", "data_format = \"json\"")
+        .replace("percentiles = [90.0, 99.9]", "percentiles = [90.0]");
+    compare_files(&source, &IN_JSON, |telegraf, tallyd| {
+        let (theirs, ours) = (fields_of(telegraf), fields_of(tallyd));
+        let has_all = theirs.len() == IN_JSON.len()
+            && theirs["plain_time timer"].get("median") == Some(&30.0);
+        if has_all && theirs == ours { Ok(()) } else { Err(format!("{theirs:#?}\n{ours:#?}")) }
+    });
+}
+
+#[test]
+fn the_data_formats_that_are_named_are_those_of_telegraf() {
+    let Some(program) = real_server("TALLYD_TEST_TELEGRAF_PROGRAM") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("telegraf.conf");
+    let is_accepted = |format: &str, option: &str| {
+        let output = format!("file]]\n  data_format = \"{format}\"\n  {option}");
+        fs::write(&path, with_output(&output)).unwrap();
+        let mut check = Command::new(&program);
+        check.args(["config", "check", "--config"]).arg(&path);
+        let output = check.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (format, option) in DATA_FORMATS {
+        let (accepted, words) = is_accepted(format, option);
+        assert!(accepted, "{format}: {words}");
+    }
+    assert!(!is_accepted("xml", "").0);
+    assert!(!is_accepted("carbon2", "csv_header = true").0, "an option of another format");
 }

@@ -17,7 +17,9 @@ EOF
 
 version=v1.37.2
 # A complete build takes ten times as long.
-plugins='custom inputs.statsd outputs.file serializers.influx inputs.kafka_consumer parsers.xpath outputs.influxdb outputs.socket_writer serializers.template'
+plugins='custom inputs.statsd outputs.file inputs.kafka_consumer parsers.xpath outputs.influxdb outputs.socket_writer'
+serializers='binary carbon2 cloudevents csv graphite influx json msgpack nowmetric prometheus prometheusremotewrite splunkmetric template wavefront'
+for serializer in $serializers; do plugins+=" serializers.$serializer"; done
 # Another list of plugins is another program.
 built=$packages/telegraf-$version-$(cksum <<<"$plugins" | cut -d ' ' -f 1)
 

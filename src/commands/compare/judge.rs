@@ -1,13 +1,16 @@
 //! Compares the values that two daemons wrote for a series.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
+use self::lengths::WindowLengths;
 use self::partial::PartialWindow;
 use super::interleave::interleave;
-use super::kind::{ValueKind, sibling};
+use super::kind::{ValueKind, legacy_count, sibling};
 use super::recording::{RecordedOutput, Values, WindowEnds};
 use super::verdict::{Difference, KnownCause, Verdict};
 
+mod lengths;
 mod levels;
 mod members;
 mod partial;
@@ -40,6 +43,8 @@ pub(super) struct Judge<'a> {
     partial: Vec<PartialWindow>,
     /// Compares the windows between them; `None` without any.
     rest: Option<Box<Self>>,
+    /// The lengths of the windows of both, once a rate differs.
+    lengths: OnceCell<(WindowLengths, WindowLengths)>,
 }
 
 impl<'a> Judge<'a> {
@@ -82,6 +87,7 @@ impl<'a> Judge<'a> {
             tolerance,
             partial: Vec::new(),
             rest: None,
+            lengths: OnceCell::new(),
         };
         judge.may_shift |= judge.finds_shift();
         judge
@@ -200,7 +206,7 @@ impl<'a> Judge<'a> {
         new: &Values,
         unequal: &[i64],
     ) -> Option<KnownCause> {
-        let kind = ValueKind::of(series);
+        let kind = self.kind(series);
         if self.may_shift && self.agrees(kind, series, old, new)
             || self.totals_agree(series, old, new)
         {
@@ -209,12 +215,10 @@ impl<'a> Judge<'a> {
         if kind == ValueKind::Level && self.changes_within_windows(series, old, new) {
             return Some(KnownCause::SeveralLevels);
         }
-        // The first and the last window may be shorter than the interval, of one daemon only.
-        let is_cut = kind == ValueKind::Rate
-            && old.len().min(new.len()) > 2
-            && self.counts_agree(series) == Some(true);
-        if is_cut && unequal.iter().all(|end| self.is_edge(*end)) {
-            return Some(KnownCause::Edge);
+        if kind == ValueKind::Rate
+            && let Some(cause) = self.rate_cause(series, old, new, unequal)
+        {
+            return Some(cause);
         }
         self.are_running_totals(series, old, new).then_some(KnownCause::RunningTotals)
     }
@@ -233,10 +237,18 @@ impl<'a> Judge<'a> {
 
     /// Whether the first or the last window of a daemon ends at this time.
     fn is_edge(&self, end: i64) -> bool {
-        let edges = [&self.old_windows, &self.new_windows];
-        edges
-            .iter()
-            .any(|windows| [windows.ends.first(), windows.ends.last()].contains(&Some(&end)))
+        self.old_windows.is_edge(end) || self.new_windows.is_edge(end)
+    }
+
+    /// The kind of a series. With statsd's legacy names, only the series of counts shows that another
+    /// one has rates.
+    fn kind(&self, series: &str) -> ValueKind {
+        let both = [self.old, self.new];
+        let counts = legacy_count(series);
+        match counts.is_some_and(|name| both.iter().all(|one| one.series.contains_key(&name))) {
+            true => ValueKind::Rate,
+            false => ValueKind::of(series),
+        }
     }
 
     /// Whether there are enough windows to conclude anything: of few with different ends, almost any
@@ -324,10 +336,7 @@ impl<'a> Judge<'a> {
     /// Whether the counts of the same counter or timer agree; `None` without another series that
     /// counts.
     fn counts_agree(&self, series: &str) -> Option<bool> {
-        let count = sibling(series, "count");
-        if count == series {
-            return None;
-        }
+        let count = counting(self.old, series)?;
         let (old, new) = (self.old.series.get(&count)?, self.new.series.get(&count)?);
         let (old, new) = (self.inside(old), self.inside(new));
         Some(self.totals_agree(&count, &old, &new) || self.sums_agree(&old, &new))
@@ -352,6 +361,22 @@ impl<'a> Judge<'a> {
             && is_larger_in_both(old, new)
             && self.sums_agree(old, new)
     }
+}
+
+/// The name of the series that counts the samples of another one; `None` if there is none.
+fn counting(recording: &RecordedOutput, series: &str) -> Option<String> {
+    let names = [Some(sibling(series, "count")), legacy_count(series)];
+    let mut names = names.into_iter().flatten();
+    names.find(|name| name.as_str() != series && recording.series.contains_key(name))
+}
+
+/// The counts of a series of rates; `None` for other series.
+fn counts_of_rate<'r>(recording: &'r RecordedOutput, series: &str) -> Option<&'r Values> {
+    let name = match ValueKind::of(series) {
+        ValueKind::Rate => counting(recording, series)?,
+        _ => legacy_count(series)?,
+    };
+    recording.series.get(&name)
 }
 
 /// Whether some values of both are larger than the other's of the same time.

@@ -1,5 +1,9 @@
 //! The meaning of a series' values, by its name.
 
+/// How statsd's legacy names of counts begin, and of rates.
+const LEGACY_COUNTS: &str = "stats_counts.";
+const LEGACY_RATES: &str = "stats.";
+
 /// How the values of windows that end at different times relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueKind {
@@ -20,6 +24,9 @@ impl ValueKind {
     pub(super) fn of(series: &str) -> Self {
         if let Some((_, field)) = series.rsplit_once(' ') {
             return Self::of_field(field);
+        }
+        if series.starts_with(LEGACY_COUNTS) {
+            return Self::Sum;
         }
         let path = series.split(';').next().unwrap_or_default();
         let parts: Vec<&str> = path.split('.').collect();
@@ -77,6 +84,12 @@ pub(super) fn sibling(series: &str, field: &str) -> String {
     }
 }
 
+/// The name of the counts if a series is the rate of a counter with statsd's legacy names, which the
+/// name does not show: `stats_counts.a` for `stats.a`.
+pub(super) fn legacy_count(series: &str) -> Option<String> {
+    series.strip_prefix(LEGACY_RATES).map(|name| format!("{LEGACY_COUNTS}{name}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +107,8 @@ mod tests {
             ("stats.timers.a.sum_squares", ValueKind::Sum),
             ("stats.timers.a.histogram.bin_10;k=v", ValueKind::Sum),
             ("stats.gauges.a.histogram.bin_10", ValueKind::Level),
-            ("stats_counts.a", ValueKind::Unknown),
+            ("stats_counts.a.mean", ValueKind::Sum),
+            ("stats.a", ValueKind::Unknown),
             ("a{k=v w} p99.9", ValueKind::Statistic),
             ("a value", ValueKind::Unknown),
         ] {

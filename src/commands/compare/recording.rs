@@ -75,6 +75,13 @@ pub(super) struct WindowEnds {
     pub(super) interval_ms: i64,
 }
 
+impl WindowEnds {
+    /// Whether the first or the last window ends at this time.
+    pub(super) fn is_edge(&self, end: i64) -> bool {
+        [self.ends.first(), self.ends.last()].contains(&Some(&end))
+    }
+}
+
 /// The most frequent difference of two successive times, and the shortest of several.
 fn interval(ends: &BTreeSet<i64>) -> i64 {
     let mut counts: HashMap<i64, usize> = HashMap::new();

@@ -13,6 +13,8 @@ pub(super) enum KnownCause {
     Edge,
     /// One daemon received only a part of its first or last window, and the others agree.
     Partial,
+    /// A window was longer or shorter, by whose length its rates are divided.
+    WindowLength,
     /// A gauge is set several times in windows that end at different times.
     SeveralLevels,
     /// The old daemon writes running totals.
@@ -21,12 +23,13 @@ pub(super) enum KnownCause {
 
 impl KnownCause {
     /// All causes.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::OtherEnds,
         Self::Idle,
         Self::SelfMetrics,
         Self::Edge,
         Self::Partial,
+        Self::WindowLength,
         Self::SeveralLevels,
         Self::RunningTotals,
     ];
@@ -39,6 +42,7 @@ impl KnownCause {
             Self::SelfMetrics => "self_metrics",
             Self::Edge => "edge",
             Self::Partial => "partial_window",
+            Self::WindowLength => "window_length",
             Self::SeveralLevels => "several_levels",
             Self::RunningTotals => "running_totals",
         }
@@ -55,6 +59,9 @@ impl KnownCause {
             Self::Edge => "only one has a window at the start or the end of the comparison",
             Self::Partial => {
                 "partial first or last window: one daemon began later or ended earlier; the other windows agree"
+            }
+            Self::WindowLength => {
+                "a window of one daemon was longer or shorter, which changes its rates; the counts agree"
             }
             Self::SeveralLevels => {
                 "set several times per window, and the windows end at different times; each level is within the other's around it"

@@ -160,6 +160,14 @@ impl Section {
         (setting != Setting::Empty).then_some(setting)
     }
 
+    /// A text, which stays in the section.
+    pub(super) fn peek(&self, key: &str) -> Option<&str> {
+        self.entries.iter().find_map(|(name, setting)| match setting {
+            Setting::Text(text) if name == key => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     fn wrong<T>(&self, key: &str, wanted: &str) -> Taken<T> {
         Err(ConvertError(format!("`{}` must be {wanted}", self.name_of(key))))
     }

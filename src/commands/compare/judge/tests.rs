@@ -147,6 +147,55 @@ fn a_rate_of_a_shorter_first_window_is_explained() {
     assert!(matches!(inside, Verdict::Different(_)), "{inside:?}");
 }
 
+/// The counts of two counters, and their rates for windows of these lengths in seconds.
+fn divided(names: (&str, &str), lengths: &[f64]) -> String {
+    let of = |name: &str, count: f64| {
+        let rates: Vec<f64> = lengths.iter().map(|length| count / length).collect();
+        windows(&names.0.replace('X', name), 0, &vec![count; lengths.len()])
+            + &windows(&names.1.replace('X', name), 0, &rates)
+    };
+    of("a", 7.0) + &of("b", 900.0) + &of("c", 0.25)
+}
+
+#[test]
+fn a_rate_of_a_window_that_ended_late_is_explained_by_its_length() {
+    let explained = Some(KnownCause::WindowLength);
+    for (names, series) in [
+        (("stats.counters.X.count", "stats.counters.X.rate"), "stats.counters.a.rate"),
+        (("stats.timers.X.count", "stats.timers.X.count_ps"), "stats.timers.a.count_ps"),
+        (("stats_counts.X", "stats.X"), "stats.a"),
+        (("stats_counts.X;k=v", "stats.X;k=v"), "stats.a;k=v"),
+    ] {
+        let divided = |lengths: &[f64]| divided(names, lengths);
+        let plain = divided(&[10.0; 8]);
+        let of = |new: &str| cause(&verdict(series, &plain, new));
+        let late = [10.0, 10.0, 10.113, 9.887, 10.0, 10.0, 10.0, 10.0];
+        assert_eq!(of(&divided(&late)), explained, "{series}");
+        assert_eq!(cause(&verdict(series, &divided(&late), &plain)), explained, "{series}");
+        let and_cut = [4.0, 10.0, 10.113, 9.887, 10.0, 10.0, 10.0, 3.0];
+        assert_eq!(of(&divided(&and_cut)), explained, "{series}");
+        let uneven = [10.0, 10.0, 10.4, 10.0, 10.0, 10.0, 10.0, 10.0];
+        assert_eq!(of(&divided(&uneven)), explained, "the next ends are late too, by less");
+    }
+}
+
+#[test]
+fn a_rate_that_is_no_count_divided_by_the_length_of_the_window_is_a_difference() {
+    let names = ("stats.counters.X.count", "stats.counters.X.rate");
+    let late = divided(names, &[10.0, 10.0, 10.1, 9.9, 10.0, 10.0]);
+    let plain = divided(names, &[10.0; 6]);
+    let of = |new: &str| cause(&verdict("stats.counters.a.rate", &plain, new));
+    let rate = (7.0_f64 / 10.1).to_string();
+    assert!(late.contains(&rate));
+    assert_eq!(of(&late.replace(&rate, "0.69")), None, "the length of the other series is another");
+    assert_eq!(of(&divided(names, &[10.0, 10.0, 12.0, 8.0, 10.0, 10.0])), None, "2 s late");
+    assert_eq!(of(&divided(names, &[10.5; 40])), None, "all windows are longer than their time");
+    let lost = late.replace("stats.counters.a.count 7 30", "stats.counters.a.count 6 30");
+    assert_eq!(of(&lost.replace(&rate, &(6.0_f64 / 10.1).to_string())), None, "a lost sample");
+    let lonely = late.replace("a.count", "a.other");
+    assert_eq!(cause(&verdict("stats.counters.a.rate", &plain, &lonely)), None, "without a count");
+}
+
 #[test]
 fn samples_that_moved_into_a_last_window_of_its_own_are_explained() {
     let shared = "a.count 5 10\na.count 5 20\n";

@@ -320,7 +320,11 @@ fn percentiles(
     }
     if has_other_names && !percentiles.contains(&50.0) {
         percentiles.push(50.0);
-        plan.notes.differs(&name, "50 was added: it is Telegraf's `median`");
+        plan.notes.differs(
+            &name,
+            "50 was added: it is Telegraf's `median`, except that of an even number of values Telegraf takes the mean of \
+             the middle two, tallyd the lower one",
+        );
     }
     percentiles.sort_by(f64::total_cmp);
     percentiles.dedup();

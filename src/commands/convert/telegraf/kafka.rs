@@ -3,9 +3,9 @@
 use super::super::document::{Block, Value};
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
-use super::common;
 use super::input::StatsdInput;
 use super::references::{expanded, secret};
+use super::{common, serializer};
 
 /// Options that have no counterpart.
 const WITHOUT_EQUIVALENT: [(&str, &str); 36] = [
@@ -62,7 +62,7 @@ pub(super) fn forwarder(
     block.set("kafka_broker", Value::Text(expanded(&brokers.join(","))));
     let topic = output.text("topic")?.unwrap_or_else(|| "telegraf".to_owned());
     block.set("kafka_topic", Value::Text(expanded(&topic)));
-    common::format(&mut output, &mut block, input, plan)?;
+    serializer::format(&mut output, &mut block, input, plan)?;
     key(&mut output, &mut block, plan)?;
     let mut properties = Block::default();
     producer(&mut output, &mut properties, plan)?;

@@ -1,6 +1,7 @@
 //! `telegraf`: configuration files of Telegraf with `[[inputs.statsd]]`, and its outputs.
 
 use self::input::StatsdInput;
+use self::outputs::Output;
 use self::references::{expanded, has_references};
 use super::document::Value;
 use super::plan::Plan;
@@ -15,6 +16,7 @@ mod input;
 mod kafka;
 mod outputs;
 mod references;
+mod serializer;
 mod templates;
 
 /// Settings of the agent that have no counterpart, and the reason.
@@ -60,8 +62,6 @@ const AGENT_WITHOUT_EQUIVALENT: [(&str, &str); 24] = [
     ("ignore_unknown_fields", "an unknown key is always an error"),
 ];
 const LOG: &str = "tallyd logs to standard error, which the service manager collects";
-/// Outputs whose forwarders write no line protocol, and so do not have Telegraf's names.
-const OTHER_NAMES: [&str; 3] = ["graphite", "prometheus_client", "opentelemetry"];
 /// The default of `[agent] interval`.
 const INTERVAL: &str = "10s";
 
@@ -82,9 +82,8 @@ pub(super) fn convert(sources: &[SourceText], keeps_secrets: bool) -> Result<Pla
         return Err(ConvertError(words.to_owned()));
     }
     agent(&mut root, &mut plan)?;
-    let outputs = root.section("outputs")?;
-    let kinds = outputs.as_ref().map(Section::keys).unwrap_or_default();
-    let has_other_names = kinds.iter().any(|kind| OTHER_NAMES.contains(&kind.as_str()));
+    let outputs = Output::take_all(&mut root)?;
+    let has_other_names = outputs.iter().any(Output::has_other_names);
     let input = StatsdInput::take(statsd, has_other_names, &mut plan)?;
     if !plan.agent.is_empty() {
         plan.agent.set_with(

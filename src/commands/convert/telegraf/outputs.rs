@@ -6,34 +6,62 @@ use super::super::setting::{ConvertError, Section};
 use super::super::span::{go_duration, span};
 use super::input::StatsdInput;
 use super::references::{expanded, secret};
-use super::{common, graphite, influxdb, kafka};
+use super::{common, graphite, influxdb, kafka, serializer};
+
+/// An output of Telegraf, with the name of its plugin.
+pub(super) struct Output {
+    kind: String,
+    section: Section,
+}
+
+impl Output {
+    /// Takes all outputs.
+    pub(super) fn take_all(root: &mut Section) -> Result<Vec<Self>, ConvertError> {
+        let mut all = Vec::new();
+        if let Some(mut outputs) = root.section("outputs")? {
+            for kind in outputs.keys() {
+                let sections = outputs.sections(&kind)?.unwrap_or_default();
+                all.extend(
+                    sections.into_iter().map(|section| Self { kind: kind.clone(), section }),
+                );
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether its forwarder does not have Telegraf's names: only line protocol has them.
+    pub(super) fn has_other_names(&self) -> bool {
+        match self.kind.as_str() {
+            "graphite" | "prometheus_client" | "opentelemetry" => true,
+            "file" | "kafka" => serializer::has_other_names(&self.section),
+            _ => false,
+        }
+    }
+}
 
 /// Converts all outputs.
 pub(super) fn forwarders(
-    outputs: Option<Section>,
+    outputs: Vec<Output>,
     input: &StatsdInput,
     plan: &mut Plan,
 ) -> Result<(), ConvertError> {
-    let Some(mut outputs) = outputs else {
+    if outputs.is_empty() {
         plan.notes.differs(
             "outputs",
             "there are none; tallyd writes to standard output until `forwarders` has one",
         );
-        return Ok(());
-    };
-    for kind in outputs.keys() {
-        for output in outputs.sections(&kind)?.unwrap_or_default() {
-            match kind.as_str() {
-                "influxdb" => influxdb::version_1(output, input, plan)?,
-                "influxdb_v2" => influxdb::version_2(output, input, plan)?,
-                "influxdb_v3" => influxdb::version_3(output, input, plan)?,
-                "graphite" => graphite::forwarder(output, input, plan)?,
-                "kafka" => kafka::forwarder(output, input, plan)?,
-                "prometheus_client" => prometheus(output, input, plan)?,
-                "file" => file(output, input, plan)?,
-                "opentelemetry" => opentelemetry(output, input, plan)?,
-                _ => plan.notes.lost(output.name_of("").trim_end_matches('.'), other_output(&kind)),
-            }
+    }
+    for Output { kind, section: output } in outputs {
+        match kind.as_str() {
+            "influxdb" => influxdb::version_1(output, input, plan)?,
+            "influxdb_v2" => influxdb::version_2(output, input, plan)?,
+            "influxdb_v3" => influxdb::version_3(output, input, plan)?,
+            "graphite" => graphite::forwarder(output, input, plan)?,
+            "kafka" => kafka::forwarder(output, input, plan)?,
+            "prometheus_client" => prometheus(output, input, plan)?,
+            "file" => file(output, input, plan)?,
+            "opentelemetry" => opentelemetry(output, input, plan)?,
+            _ => plan.notes.lost(output.name_of("").trim_end_matches('.'), other_output(&kind)),
         }
     }
     Ok(())
@@ -108,7 +136,7 @@ fn prometheus(
 fn file(mut output: Section, input: &StatsdInput, plan: &mut Plan) -> Result<(), ConvertError> {
     let files = output.texts("files")?.unwrap_or_else(|| vec!["stdout".to_owned()]);
     let mut format = Block::default();
-    common::format(&mut output, &mut format, input, plan)?;
+    serializer::format(&mut output, &mut format, input, plan)?;
     let rotation = "tallyd writes to a new file after the old one was moved and it got a SIGHUP, as logrotate does";
     output.without_equivalent(
         &[
