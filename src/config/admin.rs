@@ -178,7 +178,7 @@ impl AdminConfig {
         }
     }
 
-    /// The largest window to keep for requests, in bytes; 0 if nobody can ask for it.
+    /// The largest window to keep for requests, in bytes; 0 if no client can request it.
     #[must_use]
     pub fn window_bytes_max(&self) -> u64 {
         let is_unreachable = matches!(self.listen, Listen::None) && self.socket.is_none();

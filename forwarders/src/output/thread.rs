@@ -83,7 +83,7 @@ struct OutputJob {
     _turn: Turn,
 }
 
-/// The right to start a write. It keeps the thread, so that nobody starts a second one for the
+/// The right to start a write. It keeps the thread, so that no caller starts a second one for the
 /// output during the write.
 #[derive(Debug)]
 pub(crate) struct Turn {
