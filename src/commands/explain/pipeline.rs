@@ -11,7 +11,7 @@ use forwarders::payload::Batch;
 use model::{ClosedWindow, IdleLimits, IdlePoints, IdleSeries, Point, Series, Snapshot, Window};
 
 use super::report::{
-    ExplainedTag, Bytes, DropFacts, Explained, ForwarderFacts, MessageOutcome, PayloadFacts,
+    Bytes, DropFacts, Explained, ExplainedTag, ForwarderFacts, MessageOutcome, PayloadFacts,
     PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts, added,
 };
 use crate::commands::client::protocol::other_option;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{
-    ExplainedTag, Bytes, DropFacts, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome,
+    Bytes, DropFacts, Explained, ExplainedTag, ExplainedWindow, ForwarderFacts, MessageOutcome,
     PayloadFacts, PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts,
 };
 use basics::escape::escaped;

@@ -109,8 +109,7 @@ fn judge(
 ) -> SendVerdict {
     let lost = since.received < sent.messages;
     let others = since.received > sent.messages;
-    let is_rejected =
-        if others { !ours.is_empty() } else { api::sum(&since.rejected) > 0 };
+    let is_rejected = if others { !ours.is_empty() } else { api::sum(&since.rejected) > 0 };
     let dropped = since.kernel_drops + api::sum(&since.refused);
     // The daemon lists only the first sample of a name that a rule drops, so none of this sender may be
     // in the list although all are dropped.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::in_flight::InFlightWindow;
 use super::memory_queue::QueuedWindow;
 use super::state::Backlog;
-use super::waiting::{WindowTurn, WaitingWindow};
+use super::waiting::{WaitingWindow, WindowTurn};
 use crate::config::SpoolOrder;
 use crate::delivery::ledger::PointStorage;
 use crate::delivery::payload::Settled;

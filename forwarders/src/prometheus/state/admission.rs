@@ -39,9 +39,9 @@ impl State {
         let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| series.name().into());
         let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_renamed)) {
             Some(id) => *id,
-            None => {
-                self.admit(wanted, series.name(), &origin, percentiles).ok_or(PointPlace::Nowhere)?
-            }
+            None => self
+                .admit(wanted, series.name(), &origin, percentiles)
+                .ok_or(PointPlace::Nowhere)?,
         };
         let slot = self.slots[id as usize].as_mut().ok_or(PointPlace::Nowhere)?;
         slot.sources += 1;
