@@ -26,7 +26,7 @@ pub(super) fn advice(
              secret are refused as well"
         }
         RejectReason::FromFuture => "the sender's clock is ahead: compare the clocks of both hosts",
-        RejectReason::Replayed => "a host or a device in the network sent it again: find out which",
+        RejectReason::Replayed => "somebody, or a device in the network, sent it again",
         RejectReason::WindowFull => "raise `signatures.max_datagrams`",
         _ => return None,
     })
