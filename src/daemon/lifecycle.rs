@@ -74,7 +74,8 @@ impl Daemon {
             RunLength::UntilStopped => open_restart(config, &restart_stats, &destinations).await,
             RunLength::OneWindow(_) => RestartState::none(Arc::clone(&restart_stats)),
         };
-        let mut restored = restart.read(config.restart_state.bound(), &destinations).await;
+        let max = config.restart_state.bound();
+        let mut restored = restart.read(max, &destinations).await;
         restored.restore_totals(&mut destinations, &restart_stats);
         restored.spare_lost_window(config.interval.get());
         // A destination that cannot start fails the start before anything else runs.
