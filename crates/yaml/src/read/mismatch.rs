@@ -120,7 +120,7 @@ fn in_plain_words(expected: &str) -> String {
     match whole_numbers(expected) {
         // The upper bound is beyond any sensible value, so it would only distract.
         Some((low, high)) if high == i128::from(u64::MAX) => {
-            return format!("a whole number of at least {low}");
+            return format!("a whole number from {low}");
         }
         Some((low, high)) => return format!("a whole number from {low} to {high}"),
         None => {}
@@ -136,9 +136,7 @@ fn in_plain_words(expected: &str) -> String {
         _ => expected,
     };
     match expected.strip_prefix("a nonzero ") {
-        Some(number) => {
-            in_plain_words(number).replacen("from 0", "from 1", 1).replacen("least 0", "least 1", 1)
-        }
+        Some(number) => in_plain_words(number).replacen("from 0", "from 1", 1),
         None => words.to_owned(),
     }
 }
@@ -165,9 +163,9 @@ mod tests {
     fn the_words_of_serde_become_plain() {
         assert_eq!(in_plain_words("u16"), "a whole number from 0 to 65535");
         assert_eq!(in_plain_words("i8"), "a whole number from -128 to 127");
-        assert_eq!(in_plain_words("usize"), "a whole number of at least 0");
+        assert_eq!(in_plain_words("usize"), "a whole number from 0");
         assert_eq!(in_plain_words("a nonzero u8"), "a whole number from 1 to 255");
-        assert_eq!(in_plain_words("a nonzero u64"), "a whole number of at least 1");
+        assert_eq!(in_plain_words("a nonzero u64"), "a whole number from 1");
         assert_eq!(in_plain_words("struct Config"), "a section");
         assert_eq!(in_plain_words("a duration such as `10s`"), "a duration such as `10s`");
     }
