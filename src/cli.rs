@@ -31,8 +31,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon in the foreground
+    #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Validate the configuration; preview a reload
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Make a running daemon reread its configuration and report the outcome
     #[command(after_help = RELOAD_HELP)]
@@ -61,13 +63,14 @@ pub enum Command {
     /// Print a configuration that replaces that of another daemon
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertArgs),
-    /// Load-test a daemon and report loss and CPU
+    /// Load-test a daemon and report loss and CPU time
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
     /// Call a method of a Kamailio server over BINRPC and print the reply as kamcmd does
     #[command(after_help = KAMAILIO_HELP)]
     Kamailio(KamailioArgs),
     /// Inspect the spools, where windows wait on disk for destinations that are down
+    #[command(after_help = SPOOL_HELP)]
     Spool(SpoolArgs),
 }
 
@@ -78,6 +81,35 @@ Programs send it small JSON messages or statsd lines, over UDP, TCP or a Unix so
 host's own tags, aggregates the messages in windows, and forwards the result to Apache Kafka, \
 InfluxDB, OpenTelemetry, Graphite, Prometheus, statsd, a file or the terminal. It accounts for \
 every message and every point.";
+
+const RUN_HELP: &str = "\
+Examples:
+  tallyd run                                  defaults: JSON on UDP port 5090
+  tallyd run --config /etc/tallyd/tallyd.yaml
+  tallyd run --once                           the points of one interval
+
+SIGTERM and SIGINT stop the daemon, SIGHUP reloads its configuration. The log goes to standard error.
+Exit status: 0 after a stop, 1 if the daemon cannot start, 2 for wrong usage.";
+
+const CHECK_HELP: &str = "\
+Examples:
+  tallyd check
+  tallyd check --config tallyd.yaml --connect   also contact the destinations
+  tallyd check --diff                           preview a reload
+  tallyd check --effective                      every key, value and origin
+
+Exit status: 0 if the configuration is valid and, with --connect and --diff, every destination answers \
+and the daemon would accept a reload; 1 if not; 2 for wrong usage.";
+
+const SPOOL_HELP: &str = "\
+Examples:
+  tallyd spool
+  tallyd spool list --forwarder kafka --json
+  tallyd spool show 1a229e0ada23f4cf-1769860800000-24-1130.b
+  tallyd spool remove --older-than 2h
+
+The command needs no daemon, and does not disturb one.
+Exit status: 0 on success, 1 on failure, 2 for wrong usage.";
 
 const RELOAD_HELP: &str = "\
 The daemon first checks the whole file. If the file has an error, or changes a key that needs a \

@@ -72,7 +72,7 @@ fn check_and_run_refuse_every_mistake_at_its_position() {
         ("interval: 10 parsecs", "FILE:1:11: `interval`: a duration is a number with a unit", ""),
         (
             "aggregation:\n  percentiles: [50, 101]",
-            "FILE:2:21: `aggregation.percentiles[1]`: a percentile is a decimal number above 0",
+            "FILE:2:21: `aggregation.percentiles[1]`: a percentile is a decimal number greater than 0",
             "^^^",
         ),
         ("aggregation: { max_series: 0 }", "FILE:1:28: `aggregation.max_series`: must be at", ""),

@@ -132,7 +132,7 @@ fn a_refused_series_costs_no_other_and_is_shown_with_the_servers_error() {
     let stopped = daemon.stop();
     let is_told = |entry: &Value| {
         let of_point = entry["reason"] == "refused" && entry["points"] == 1;
-        of_point && entry["message"] == "points were refused for good"
+        of_point && entry["message"] == "points were permanently refused"
     };
     assert!(stopped.log.iter().any(is_told), "{:?}", stopped.log);
     assert_eq!(influx.query("SELECT SUM(\"count\") FROM good")[0][1], 50);

@@ -163,7 +163,7 @@ forwarders:
     let (folder, sent) = restart_at_random(7, &config, |_, _| ());
     let sent = sent as f64;
 
-    // One more run, whose page is scraped. It also delivers what a slow server left in a spool.
+    // One more run, whose page is scraped. It also delivers the windows that a slow server left in a spool.
     let daemon = Daemon::start_in(folder, &config);
     daemon.wait_for("all points delivered", |status| {
         let forwarders = status["forwarders"].as_object().unwrap();

@@ -16,7 +16,7 @@ pub fn advice(words: &str) -> Option<&'static str> {
         ),
         (
             &["no acknowledgement: the reply is a web page"],
-            "correct the `url`, or see to the proxy or the login that answers there",
+            "correct the `url`, or the proxy or login page that answers there",
         ),
         (
             &["certificate verify failed", "invalid peer certificate"],

@@ -98,7 +98,7 @@ pub struct RetryConfig {
     /// Upper bound of every pause. A larger one puts less load on a destination that is down but
     /// notices its return later. Defaults to `30s`.
     pub max: Span,
-    /// InfluxDB and remote write: number of times in a row that the server may answer the same
+    /// InfluxDB, OTLP and remote write: number of times in a row that the server may answer the same
     /// request without accepting or refusing it, 2 to 1000. After that, tallyd finds out whether the
     /// server accepts other data. If it does, the points that it does not accept are dropped and
     /// counted as `refused`, so that newer windows are not held up. A larger number is more patient

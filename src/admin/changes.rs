@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{info, warn};
 
 use super::json::VisibleJson;
-use super::operators::{self, Sender};
+use super::operators::{self, Requester};
 use super::series::refusal;
 use super::state::AdminState;
 use crate::runtime::RuntimeState;
@@ -122,9 +122,9 @@ async fn authorise(
     runtime: &RuntimeState,
     user: Option<Extension<PeerUser>>,
     identity: Option<Extension<Identity>>,
-) -> Result<(Sender, SemaphorePermit<'static>), Response> {
+) -> Result<(Requester, SemaphorePermit<'static>), Response> {
     let (user, identity) = (user.map(|Extension(user)| user), identity.map(|Extension(one)| one));
-    let Some(sender) = Sender::of(user, identity) else {
+    let Some(sender) = Requester::of(user, identity) else {
         return Err(refused(None, operators::ANONYMOUS));
     };
     // Before the question, and until its answer: a directory of users may take its time.
@@ -140,7 +140,7 @@ async fn authorise(
 }
 
 /// Refuses a request. Everyone who can connect may send one, so the log gets a bounded number of lines.
-fn refused(sender: Option<&Sender>, words: &str) -> Response {
+fn refused(sender: Option<&Requester>, words: &str) -> Response {
     if let Some(count) = REFUSED.lock().count(1) {
         let sender = sender.map(tracing::field::display);
         warn!(count, sender, "requests to change something refused: {words}");

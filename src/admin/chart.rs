@@ -1,4 +1,4 @@
-//! `/api/v1/chart`: the values of one series in the latest windows, recorded while somebody asks.
+//! `/api/v1/chart`: the values of one series in the latest windows, recorded while a client requests them.
 
 use std::time::Instant;
 

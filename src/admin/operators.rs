@@ -15,21 +15,21 @@ pub(super) const ANONYMOUS: &str = "only through the admin socket (`admin: {sock
 
 /// The sender of a request, as the kernel or the server knows it.
 #[derive(Clone, Debug)]
-pub(super) enum Sender {
+pub(super) enum Requester {
     /// A user of this host, at the Unix socket.
     Local(PeerUser),
     /// A client at an address that has proved its identity.
     Remote(Identity),
 }
 
-impl Sender {
+impl Requester {
     /// The sender of a request with these extensions; `None` if it is unknown.
     pub(super) fn of(user: Option<PeerUser>, identity: Option<Identity>) -> Option<Self> {
         user.map(Self::Local).or(identity.map(Self::Remote))
     }
 }
 
-impl fmt::Display for Sender {
+impl fmt::Display for Requester {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(user) => write!(formatter, "uid {}", user.uid),
@@ -39,12 +39,12 @@ impl fmt::Display for Sender {
 }
 
 /// Why a request is refused, as a sentence for its sender.
-pub(super) fn check(sender: &Sender, operators: &OperatorsConfig) -> Result<(), String> {
+pub(super) fn check(sender: &Requester, operators: &OperatorsConfig) -> Result<(), String> {
     match sender {
         // Everyone who can authenticate may: there is one kind of user.
-        Sender::Remote(_) => Ok(()),
-        Sender::Local(user) if is_operator(*user, Uid::effective(), operators) => Ok(()),
-        Sender::Local(PeerUser { uid, .. }) => Err(format!(
+        Requester::Remote(_) => Ok(()),
+        Requester::Local(user) if is_operator(*user, Uid::effective(), operators) => Ok(()),
+        Requester::Local(PeerUser { uid, .. }) => Err(format!(
             "uid {uid} may not change anything: only root, the daemon's user and \
              `admin: {{operators}}` may"
         )),
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_client_at_an_address_needs_an_identity() {
-        assert!(Sender::of(None, None).is_none());
-        let sender = Sender::of(None, Some(Identity::Token(2))).unwrap();
+        assert!(Requester::of(None, None).is_none());
+        let sender = Requester::of(None, Some(Identity::Token(2))).unwrap();
         assert_eq!(
             (check(&sender, &operators(&[], &[])), sender.to_string()),
             (Ok(()), "token 2".into())

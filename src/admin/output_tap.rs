@@ -1,7 +1,7 @@
 //! The clients that watch what leaves destinations: `/api/v1/tap?out=…`.
 //!
-//! The task of a destination calls [`OutputClient::left`]. It copies what the client wants into a bounded
-//! queue, and counts what has no room there, so that a client cannot delay delivery.
+//! The task of a destination calls [`OutputClient::left`]. It copies the requested points into a bounded
+//! queue, and counts those without room there, so that a client cannot delay delivery.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub struct AdminConfig {
     /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
     /// users instead of `tls` and `users`. Defaults to `""`, none.
     pub web_config_file: PathBuf,
-    /// Bounds on clients that have not proved who they are yet.
+    /// Bounds on unauthenticated clients.
     pub access: AccessLimits,
     /// Path of a Unix socket with the same API, which also accepts requests that change something: only
     /// root, the daemon's own user and `operators` may send these. Defaults to none.
@@ -178,7 +178,7 @@ impl AdminConfig {
         }
     }
 
-    /// The largest window to keep for requests, in bytes; 0 if nobody can ask for it.
+    /// The largest window to keep for requests, in bytes; 0 if no client can request it.
     #[must_use]
     pub fn window_bytes_max(&self) -> u64 {
         let is_unreachable = matches!(self.listen, Listen::None) && self.socket.is_none();

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use forwarders::delivery::destination::Destination;
 use forwarders::spool::SpoolPlace;
+use httpserver::HttpServer;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::error;
@@ -15,10 +16,12 @@ use super::pipeline::PipelineThreads;
 use super::polling::Polling;
 use super::report::{log_descriptors, log_ledger, watch_drops};
 use super::restart::RestartState;
+use super::restored::Restored;
 use super::run_length::RunLength;
 use super::service;
 use super::start_error::StartError;
 use crate::admin::{AdminServer, AdminSockets, http_server};
+use crate::config::Config;
 use crate::daemon::logging::LogHandle;
 use crate::runtime::current_values::CurrentValues;
 use crate::runtime::output_taps::OutputTaps;
@@ -61,17 +64,14 @@ impl Daemon {
         mut destinations: Vec<Destination>,
         run_length: RunLength,
     ) -> Result<Self, StartError> {
-        let (file, instance) = (running_config.current(), running_config.instance().to_owned());
+        let file = running_config.current();
         let config = &file.config;
         log_descriptors(&file.descriptors);
-        let place = SpoolPlace { folder: config.spool_folder(), instance: instance.clone() };
-        let mut delivery = Delivery::new(place);
+        let instance = running_config.instance().to_owned();
+        let mut delivery = Delivery::new(SpoolPlace { folder: config.spool_folder(), instance });
         let restart_stats = Arc::<RestartStats>::default();
         let restart = match run_length {
-            RunLength::UntilStopped => {
-                let (folder, stats) = (config.restart_folder(), Arc::clone(&restart_stats));
-                RestartState::open(&folder, stats, &destinations).await
-            }
+            RunLength::UntilStopped => open_restart(config, &restart_stats, &destinations).await,
             RunLength::OneWindow(_) => RestartState::none(Arc::clone(&restart_stats)),
         };
         let max = config.restart_state.bound();
@@ -82,57 +82,21 @@ impl Daemon {
         // A destination that cannot start fails the start before anything else runs.
         let destinations = delivery.stage(destinations).await?;
 
-        let interval = config.interval.get();
         let admin_connections = file.descriptors.http_max(config.admin.max_connections);
         let access = Arc::clone(&file.admin_access);
         let http = http_server(&config.admin, access, admin_connections);
         let signatures = std::mem::take(&mut restored.signatures);
         let shared = file.shared(Instant::now(), restored.set_seed.clone(), signatures);
         restored.drop_sets_of_another_seed(&shared.cells.set_seed, &restart_stats);
-        let state = Arc::new(RuntimeState {
-            started: shared.started,
-            started_at: SystemTime::now(),
-            instance,
-            config: running_config,
-            windows: Arc::new(WindowStats::new(interval)),
-            registry: Arc::clone(&shared.registry),
-            rejected: Arc::clone(&shared.rejected),
-            restart: restart_stats,
-            values: Arc::new(CurrentValues::new(config.admin.window_bytes_max())),
-            taps: Arc::new(Taps::new(config.admin.tap)),
-            output_taps: OutputTaps::default(),
-            admin: Arc::clone(http.stats()),
-            log_lines_dropped: log.dropped(),
-            is_ready: AtomicBool::new(false),
-            components: SharedComponents::default(),
-        });
-        let mut store = Store::new(&config.aggregation, interval, Arc::clone(&shared.registry));
-        restored.log(store.restore_levels(&restored.levels, interval));
-        let registry = Arc::clone(&shared.registry);
-        let identifier = Arc::clone(&shared.identifier);
-        let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
-            Box::new(SelfMetricsRecorder::new(Arc::clone(&state), identifier))
-        });
-        let (WindowReceiver { emit, idle }, _none_removed) = delivery.apply(destinations);
-        let emit = state.values.keeping(emit, Handle::current());
-        let aggregator =
-            AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
-                .with_idle(idle)
-                .with_stats(Arc::clone(&state.windows))
-                .with_latest_window(state.values.latest())
-                .with_self_metrics(self_metrics)
-                .with_restart(
-                    restart.store(bound_of(&state), shared.cells.set_seed.clone()),
-                    restored.unfinished,
-                )
-                .with_pulse(service::pulse());
+        let state = Arc::new(runtime_state(running_config, &shared, restart_stats, &http, &log));
+        let (receiver, _none_removed) = delivery.apply(destinations);
+        let aggregator = aggregator(&state, &shared, receiver, restored, &restart);
         let mut pipeline = PipelineThreads::start(aggregator, Arc::clone(&state.taps))?;
         pipeline.let_ask(&state.values);
-        let passed = PassedSockets::from_environment()?;
-        let buffer = config.receive_buffer.get();
         // All sockets are bound before the first one is read: a daemon that cannot start takes no
         // datagrams.
-        let listeners = pipeline.stage(&file.listeners, buffer, passed)?;
+        let passed = PassedSockets::from_environment()?;
+        let listeners = pipeline.stage(&file.listeners, config.receive_buffer.get(), passed)?;
         let admin_socket = AdminSockets::bind(&config.admin).await?;
         // Nothing that can fail the start follows, and no sample was read: a start that fails can be
         // repeated with the same state, and a crash from here on leaves none.
@@ -148,12 +112,7 @@ impl Daemon {
         state.components.replace(components(&pipeline, &polling, &delivery, None));
         state.is_ready.store(true, Ordering::Release);
         let admin = AdminServer::start(&config.admin, http, admin_socket, Arc::clone(&state));
-        let mut background = JoinSet::new();
-        background.spawn(watch_drops(Arc::clone(&state)));
-        background.spawn(service::report_status(Arc::clone(&state)));
-        if is_stale {
-            background.spawn(restart.clone().consume_later());
-        }
+        let background = background_tasks(&state, is_stale.then(|| restart.clone()));
         let removed = None;
         Ok(Self {
             log,
@@ -205,6 +164,84 @@ impl Daemon {
         drop(admin);
         log_ledger(&state);
     }
+}
+
+async fn open_restart(
+    config: &Config,
+    stats: &Arc<RestartStats>,
+    destinations: &[Destination],
+) -> RestartState {
+    RestartState::open(&config.restart_folder(), Arc::clone(stats), destinations).await
+}
+
+/// The state of a daemon that has no components yet.
+fn runtime_state(
+    running: Arc<RunningConfig>,
+    shared: &RecorderContext,
+    restart: Arc<RestartStats>,
+    http: &HttpServer,
+    log: &LogHandle,
+) -> RuntimeState {
+    let file = running.current();
+    let config = &file.config;
+    RuntimeState {
+        started: shared.started,
+        started_at: SystemTime::now(),
+        instance: running.instance().to_owned(),
+        windows: Arc::new(WindowStats::new(config.interval.get())),
+        registry: Arc::clone(&shared.registry),
+        rejected: Arc::clone(&shared.rejected),
+        restart,
+        values: Arc::new(CurrentValues::new(config.admin.window_bytes_max())),
+        taps: Arc::new(Taps::new(config.admin.tap)),
+        output_taps: OutputTaps::default(),
+        admin: Arc::clone(http.stats()),
+        log_lines_dropped: log.dropped(),
+        is_ready: AtomicBool::new(false),
+        components: SharedComponents::default(),
+        config: running,
+    }
+}
+
+/// The aggregator, which continues the state of an earlier run and passes windows to the destinations.
+fn aggregator(
+    state: &Arc<RuntimeState>,
+    shared: &RecorderContext,
+    receiver: WindowReceiver,
+    restored: Restored,
+    restart: &RestartState,
+) -> AggregatorThread {
+    let file = state.config.current();
+    let config = &file.config;
+    let interval = config.interval.get();
+    let registry = Arc::clone(&shared.registry);
+    let mut store = Store::new(&config.aggregation, interval, Arc::clone(&registry));
+    restored.log(store.restore_levels(&restored.levels, interval));
+    let identifier = Arc::clone(&shared.identifier);
+    let self_metrics = config.self_metrics.then(|| -> Box<dyn SelfMetricsSource> {
+        Box::new(SelfMetricsRecorder::new(Arc::clone(state), identifier))
+    });
+    let WindowReceiver { emit, idle } = receiver;
+    let emit = state.values.keeping(emit, Handle::current());
+    let restart_store = restart.store(bound_of(state), shared.cells.set_seed.clone());
+    AggregatorThread::new(store, interval, AggregatorEnd::new(), registry, emit)
+        .with_idle(idle)
+        .with_stats(Arc::clone(&state.windows))
+        .with_latest_window(state.values.latest())
+        .with_self_metrics(self_metrics)
+        .with_restart(restart_store, restored.unfinished)
+        .with_pulse(service::pulse())
+}
+
+/// Starts the tasks that run until the stop. `stale` is the restart state that could not be removed yet.
+fn background_tasks(state: &Arc<RuntimeState>, stale: Option<RestartState>) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    background.spawn(watch_drops(Arc::clone(state)));
+    background.spawn(service::report_status(Arc::clone(state)));
+    if let Some(restart) = stale {
+        background.spawn(restart.consume_later());
+    }
+    background
 }
 
 /// The bound of the restart state, which a reload may change.

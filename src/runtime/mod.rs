@@ -52,7 +52,7 @@ pub struct RuntimeState {
     pub values: Arc<CurrentValues>,
     /// The open taps.
     pub taps: Arc<Taps>,
-    /// The clients that watch what leaves destinations.
+    /// The clients that watch the output of destinations.
     pub output_taps: OutputTaps,
     /// The connections of the admin endpoint.
     pub admin: Arc<HttpServerStats>,

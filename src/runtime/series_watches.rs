@@ -1,4 +1,4 @@
-//! Series whose values are recorded while somebody watches a chart of them.
+//! Series whose values are recorded while a client watches a chart of them.
 //!
 //! A request for a chart begins the recording, or continues it for a while. Without watched series, a
 //! window costs a look at an empty list.

@@ -39,7 +39,7 @@ impl Cluster {
         (self.first, self.last)
     }
 
-    /// What is wrong with it, if these numbers may be missing.
+    /// The error of the cluster, unless it has none; the `allowed` numbers may be missing.
     pub(crate) fn fault(&self, allowed: &Numbers, kernel_drops: u64) -> Option<&'static str> {
         let length = self.last - self.first + 1;
         if self.count > length {

@@ -116,10 +116,10 @@ fn allowed(text: &str) -> Option<Vec<String>> {
     Some(list.split(", ").map(str::to_owned).collect())
 }
 
-/// The path under which the documents list a key. They list the keys that all kinds of forwarders
+/// The path under which the documents list a key. They list the keys that several kinds of forwarders
 /// share once, without the kind.
 pub fn documented_as(path: &str) -> String {
-    let shared = ["name", "select", "idle", "idle_for", "delivery"];
+    let shared = ["name", "select", "idle", "idle_for", "delivery", "telegraf"];
     // A list of forwarders has the same keys as a single one.
     let path = &path.replace("[].", if path.starts_with("forwarders.") { "." } else { "[]." });
     match path.strip_prefix("forwarders.").and_then(|rest| rest.split_once('.')) {

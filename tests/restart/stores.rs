@@ -118,7 +118,7 @@ impl FakeStatsd {
         Self { address, sums }
     }
 
-    /// Waits until the sum of a counter has come, and returns what has come.
+    /// Waits until the sum of a counter has arrived, and returns the points that have arrived.
     pub(crate) fn wait_for_sum(&self, name: &str, sum: f64) -> f64 {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -28,7 +28,7 @@ pub struct LastReload {
     pub error: Option<String>,
 }
 
-/// The reply of `/api/v1/reload`: what a reload would change at this moment.
+/// The reply of `/api/v1/reload`: the changes that a reload would make at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadForecast {
     /// The absolute path of the configuration file; `None` with the built-in defaults.

@@ -44,7 +44,7 @@ enum Font {
 }
 
 struct Link {
-    /// What stands there for it; `None` if its own text does.
+    /// The text that replaces it; `None` if its own text stays.
     replacement: Option<String>,
 }
 

@@ -8,7 +8,7 @@ pub struct Percentile {
 }
 
 impl Percentile {
-    /// Parses the decimal text of a percentile, above 0 and up to 100, such as `99.9`.
+    /// Parses the decimal text of a percentile, greater than 0 and at most 100, such as `99.9`.
     ///
     /// The output field is `p` and this text with `_` for the dot (`p99_9`), so that no two
     /// percentiles share a field.
@@ -30,13 +30,13 @@ impl Percentile {
             Ok(rank) if is_decimal && rank > 0.0 && rank <= 100.0 => {
                 Ok(Self { rank, label: format!("p{}", trimmed.replace('.', "_")) })
             }
-            _ => {
-                Err(format!("a percentile is a decimal number above 0 and up to 100, not `{text}`"))
-            }
+            _ => Err(format!(
+                "a percentile is a decimal number greater than 0 and at most 100, not `{text}`"
+            )),
         }
     }
 
-    /// The percentile itself, above 0 and up to 100.
+    /// The percentile itself, greater than 0 and at most 100.
     #[must_use]
     pub fn rank(&self) -> f64 {
         self.rank

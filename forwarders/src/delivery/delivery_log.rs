@@ -51,11 +51,11 @@ impl DeliveryLog {
         let (forwarder, ReplayedPoints { delivered, refused }) = (&self.forwarder, replayed);
         match self.replay.delivered(spooled) {
             Some(ReplayMessage::Left(left)) => {
-                let message = "working off the spool";
+                let message = "draining the spool";
                 info!(forwarder, left, "{message}: {delivered} delivered, {refused} refused");
             }
             Some(ReplayMessage::Done) => {
-                let message = "worked off the spool";
+                let message = "drained the spool";
                 info!(forwarder, "{message}: {delivered} delivered, {refused} refused");
             }
             None => {}
@@ -152,7 +152,7 @@ impl DeliveryLog {
 
 fn drop_message(reason: &str) -> &'static str {
     match reason {
-        reason::REFUSED => "points were refused for good",
+        reason::REFUSED => "points were permanently refused",
         reason::TOO_LARGE => "dropped points that were too large",
         reason::PAGE_FULL => "dropped points of new series that had no room",
         reason::TOTALS_FULL => "dropped points of series whose totals had no room",

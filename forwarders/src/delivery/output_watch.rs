@@ -84,7 +84,7 @@ impl OutputWatch {
     }
 }
 
-/// An encoded part of a window while somebody watches, and which of its payloads were shown.
+/// An encoded part of a window while a client watches, and which of its payloads were shown.
 #[derive(Debug)]
 pub(crate) struct WatchedPart {
     part: Snapshot,

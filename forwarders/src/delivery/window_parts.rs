@@ -22,7 +22,7 @@ pub(crate) struct WindowParts {
     part: Option<WindowPart>,
     /// The window and the index of the first point that is not encoded; `None` if all points are.
     rest: Option<(Arc<Snapshot>, usize)>,
-    /// The points in the batch, while somebody watches.
+    /// The points in the batch, while a client watches.
     watched: Option<WatchedPart>,
 }
 

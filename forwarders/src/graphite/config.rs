@@ -270,7 +270,7 @@ impl PercentThreshold {
                 Ok(Self(percent))
             }
             _ => Err(format!(
-                "a threshold is a number above 0 and up to 100, or below 0 and down to -100 for \
+                "a threshold is a number greater than 0 and at most 100, or from -100 to below 0 for \
                  the highest values, not `{text}`"
             )),
         }

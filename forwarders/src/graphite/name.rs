@@ -24,7 +24,7 @@ enum Safe {
 
 /// The position of a text in a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TextRole {
     Name,
     TagKey,
     TagValue,
@@ -34,13 +34,13 @@ impl Alphabet {
     /// Appends a name whose dots separate parts. `start` is the position in `out` at which the path
     /// begins; empty parts are left out.
     pub(super) fn push_name(self, out: &mut Vec<u8>, start: usize, name: &str) {
-        self.push(out, name, Place::Name, |out, bytes| push_parts(out, start, bytes));
+        self.push(out, name, TextRole::Name, |out, bytes| push_parts(out, start, bytes));
     }
 
     /// Appends a tag's value as one part of a path; `_` if nothing is left of it.
     pub(super) fn push_part(self, out: &mut Vec<u8>, value: &str) {
         let before = out.len();
-        self.push(out, value, Place::Name, |out, bytes| {
+        self.push(out, value, TextRole::Name, |out, bytes| {
             out.extend(bytes.iter().map(|byte| if *byte == b'.' { b'_' } else { *byte }));
         });
         if out.len() == before {
@@ -51,7 +51,7 @@ impl Alphabet {
     /// Appends a tag's key.
     pub(super) fn push_key(self, out: &mut Vec<u8>, key: &str) {
         let start = out.len();
-        self.push(out, key, Place::TagKey, Vec::extend_from_slice);
+        self.push(out, key, TextRole::TagKey, Vec::extend_from_slice);
         // Graphite stores the path itself under `name`. A `_` in front of it, and in front of keys
         // that already have this form, keeps two keys from becoming equal.
         if is_reserved(&out[start..]) {
@@ -61,12 +61,12 @@ impl Alphabet {
 
     /// Appends a tag's value.
     pub(super) fn push_value(self, out: &mut Vec<u8>, value: &str) {
-        self.push(out, value, Place::TagValue, Vec::extend_from_slice);
+        self.push(out, value, TextRole::TagValue, Vec::extend_from_slice);
     }
 
     /// Returns whether a key stays unchanged.
     pub(super) fn keeps_key(self, key: &str) -> bool {
-        let plain = self.plain(Place::TagKey);
+        let plain = self.plain(TextRole::TagKey);
         !is_reserved(key.as_bytes()) && key.bytes().all(|byte| plain[usize::from(byte)])
     }
 
@@ -75,7 +75,7 @@ impl Alphabet {
         self,
         out: &mut Vec<u8>,
         text: &str,
-        place: Place,
+        place: TextRole,
         append: impl Fn(&mut Vec<u8>, &[u8]),
     ) {
         let bytes = text.as_bytes();
@@ -98,7 +98,7 @@ impl Alphabet {
         }
     }
 
-    fn safe(self, character: char, place: Place) -> Safe {
+    fn safe(self, character: char, place: TextRole) -> Safe {
         if character.is_ascii() {
             return self.ascii(character as u8, place);
         }
@@ -108,13 +108,13 @@ impl Alphabet {
             // Carbon splits lines at every character that Unicode calls whitespace.
             Self::Wide if character.is_whitespace() || character.is_control() => Safe::Other('_'),
             // Graphite's manual allows only ASCII in keys.
-            Self::Wide if place == Place::TagKey => Safe::Other('_'),
+            Self::Wide if place == TextRole::TagKey => Safe::Other('_'),
             Self::Wide => Safe::Same,
         }
     }
 
     /// Returns the bytes that stay unchanged. Most texts need nothing but one lookup per byte.
-    fn plain(self, place: Place) -> &'static [bool; 256] {
+    fn plain(self, place: TextRole) -> &'static [bool; 256] {
         static WIDE: [[bool; 256]; 3] = Alphabet::Wide.tables();
         static STATSD: [[bool; 256]; 3] = Alphabet::Statsd.tables();
         match self {
@@ -127,30 +127,30 @@ impl Alphabet {
         let mut tables = [[false; 256]; 3];
         let mut byte = 0;
         while byte < 128 {
-            tables[0][byte] = matches!(self.ascii(byte as u8, Place::Name), Safe::Same);
-            tables[1][byte] = matches!(self.ascii(byte as u8, Place::TagKey), Safe::Same);
-            tables[2][byte] = matches!(self.ascii(byte as u8, Place::TagValue), Safe::Same);
+            tables[0][byte] = matches!(self.ascii(byte as u8, TextRole::Name), Safe::Same);
+            tables[1][byte] = matches!(self.ascii(byte as u8, TextRole::TagKey), Safe::Same);
+            tables[2][byte] = matches!(self.ascii(byte as u8, TextRole::TagValue), Safe::Same);
             byte += 1;
         }
         tables
     }
 
-    const fn ascii(self, byte: u8, place: Place) -> Safe {
+    const fn ascii(self, byte: u8, place: TextRole) -> Safe {
         match (self, byte) {
             (_, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.') => Safe::Same,
-            (_, b'=') if matches!(place, Place::TagKey) => Safe::Other('_'),
+            (_, b'=') if matches!(place, TextRole::TagKey) => Safe::Other('_'),
             (_, b'=') => Safe::Same,
             (Self::Statsd, b'/') => Safe::Other('-'),
             (Self::Statsd, b' ' | b'\t'..=b'\r') => Safe::Other('_'),
             // Graphite's separator of tags: statsd replaces it in a tag and keeps it in a name, where
             // it may begin tags, which `split_tags` has split off.
-            (Self::Statsd, b';') if !matches!(place, Place::Name) => Safe::Other('_'),
+            (Self::Statsd, b';') if !matches!(place, TextRole::Name) => Safe::Other('_'),
             (Self::Statsd, _) => Safe::Nothing,
             (Self::Wide, b':' | b'+' | b'@' | b'%' | b'#') => Safe::Same,
             // A name becomes a path of folders and occurs in patterns and function calls of
             // queries. A tag's value does neither, and may be a URL.
             (Self::Wide, b'/' | b'?' | b'&' | b'*' | b'$' | b',' | b'(' | b')' | b'[' | b']')
-                if matches!(place, Place::TagValue) =>
+                if matches!(place, TextRole::TagValue) =>
             {
                 Safe::Same
             }

@@ -202,7 +202,7 @@ pub(super) mod tests {
                 other => panic!("operation {other:#x}"),
             }
         }
-        assert_eq!(place, program.len(), "something is behind the end");
+        assert_eq!(place, program.len(), "data after the end");
         let Some(Object::List(items)) = stack.pop() else { panic!("no list") };
         assert!(stack.is_empty());
         items.into_iter().map(item).collect()

@@ -193,8 +193,8 @@ impl Failed {
         match self {
             Self::Away(error) | Self::Broken(error) => error.to_string(),
             Self::Full { written, whole } => format!(
-                "carbon reads no more: {written} of {whole} bytes are written; is it stopped, or \
-                 slower than what it is sent?"
+                "carbon reads no more: {written} of {whole} bytes were written; check whether it is \
+                 stopped or overloaded"
             ),
             Self::Unacknowledged { whole } => {
                 format!("{whole} bytes are written, and the host does not acknowledge all of them")

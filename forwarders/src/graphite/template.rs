@@ -107,7 +107,7 @@ fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str, template: &str) -> Res
     // The text between two placeholders begins or ends with their dots.
     if text != "." && !is_path(text.trim_start_matches('.').trim_end_matches('.')) {
         return Err(format!(
-            "a template has letters, digits, `_`, `-` and dots between its places, not `{text}` in \
+            "a template has letters, digits, `_`, `-` and dots between its placeholders, not `{text}` in \
              `{template}`"
         ));
     }
@@ -118,7 +118,7 @@ fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str, template: &str) -> Res
 fn read_place(place: &str) -> Result<TemplatePiece, String> {
     let (key, missing) = place.split_once(":-").unwrap_or((place, MISSING));
     match key {
-        "" => Err("a place of a template names a tag, as in {host}, or is {name}".to_owned()),
+        "" => Err("a placeholder of a template names a tag, as in {host}, or is {name}".to_owned()),
         "name" => Ok(TemplatePiece::Name),
         "tags" => Ok(TemplatePiece::OtherTags),
         _ if missing.contains('.') || !is_path(missing) => Err(format!(

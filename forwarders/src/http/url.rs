@@ -38,7 +38,7 @@ impl HttpUrl {
         let authority = authority(text).filter(|_| text.bytes().all(is_url_byte));
         let Some(authority) = authority else { return Err(WRONG.to_owned()) };
         if authority.contains('@') {
-            return Err("must hold no credentials: use their keys".to_owned());
+            return Err("must not contain credentials: set them with separate keys".to_owned());
         }
         // The parser also accepts an empty port, which is probably an unfinished one.
         let is_http = matches!(url.scheme(), "http" | "https");

@@ -174,8 +174,8 @@ impl Brokers {
         match brokers.iter().find(|broker| !is_host_port(broker)) {
             None => Ok(Self(brokers.join(","))),
             Some(wrong) => Err(format!(
-                "a broker is host:port, such as kafka.example.com:9092 or [::1]:9092, and several \
-                 are separated by commas; this is none: `{wrong}`"
+                "a broker is host:port, such as kafka.example.com:9092 or [::1]:9092, not `{wrong}`; \
+                 separate several by commas"
             )),
         }
     }

@@ -38,7 +38,7 @@ const REFUSED: [(&str, &str); 8] = [
     ),
     ("transactional.id", "tallyd writes without transactions"),
     ("test.mock.num.brokers", "a mock cluster acknowledges points without storing them"),
-    ("log_level", "how much is logged is set by tallyd's own log level"),
+    ("log_level", "set `log: { level }` of tallyd instead"),
     ("log.queue", "the library's log always goes to tallyd's"),
     ("enabled_events", "tallyd needs the events that it asks for"),
 ];

@@ -39,7 +39,7 @@ enum Progress {
     Enough,
 }
 
-/// What a wait ends with.
+/// The event that ends a wait.
 enum WaitEvent {
     Report,
     /// `None` at the end of the question.

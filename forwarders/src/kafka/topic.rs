@@ -46,8 +46,8 @@ impl Topic {
             return Ok(Self(text.to_owned()));
         }
         Err(format!(
-            "a topic has 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`, and is not `.` \
-             or `..`; this is none: `{text}`"
+            "must be a topic of 1 to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-` other than `.` \
+             or `..`, not `{text}`"
         ))
     }
 

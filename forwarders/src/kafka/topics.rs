@@ -78,7 +78,7 @@ pub(super) struct AskedTopic {
     pub(super) was_rejected: bool,
 }
 
-/// What the brokers say about a topic.
+/// The answer of the brokers about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TopicState {
     Unknown,

@@ -59,7 +59,7 @@ impl OtlpEndpoint {
             OtlpTransport::Http if path.trim_end_matches('/').ends_with(HTTP_PATH) => "",
             OtlpTransport::Http => HTTP_PATH,
             OtlpTransport::Grpc if path != "/" => {
-                return Err("must hold no path: gRPC has its own".to_owned());
+                return Err("must not have a path: gRPC has its own".to_owned());
             }
             OtlpTransport::Grpc => GRPC_PATH,
         };

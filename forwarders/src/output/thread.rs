@@ -80,13 +80,13 @@ pub(crate) struct OutputThread {
 struct OutputJob {
     lines: Lines,
     done: oneshot::Sender<WriteOutcome>,
-    _turn: Turn,
+    _turn: WriteTurn,
 }
 
-/// The right to start a write. It keeps the thread, so that nobody starts a second one for the
+/// The right to start a write. It keeps the thread, so that no caller starts a second one for the
 /// output during the write.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct WriteTurn {
     thread: Arc<OutputThread>,
     _permit: OwnedSemaphorePermit,
 }
@@ -119,13 +119,13 @@ impl OutputThread {
     }
 
     /// Waits until no write is under way. May be dropped at any await.
-    pub(crate) async fn turn(self: &Arc<Self>) -> Option<Turn> {
+    pub(crate) async fn turn(self: &Arc<Self>) -> Option<WriteTurn> {
         let permit = Arc::clone(&self.turn).acquire_owned().await.ok()?;
-        Some(Turn { thread: Arc::clone(self), _permit: permit })
+        Some(WriteTurn { thread: Arc::clone(self), _permit: permit })
     }
 }
 
-impl Turn {
+impl WriteTurn {
     /// Starts a write. The receiver gets its outcome.
     pub(crate) fn write(self, lines: Lines) -> oneshot::Receiver<WriteOutcome> {
         let (done, outcome) = oneshot::channel();

@@ -59,7 +59,7 @@ pub struct PrometheusConfig {
     /// A file in the format of Prometheus' exporter-toolkit (`--web.config.file`), with certificates and
     /// users instead of `tls` and `users`. Defaults to `""`, none.
     pub web_config_file: PathBuf,
-    /// Bounds on clients that have not proved who they are yet.
+    /// Bounds on unauthenticated clients.
     pub access: AccessLimits,
     /// Names of this host under which the page may be requested, in addition to addresses, names without
     /// a dot and the system's host name. Requests under other names are refused, because any web page

@@ -24,7 +24,7 @@ mod slot;
 
 use expired::ExpiredTotals;
 pub(super) use shown::Shown;
-use slot::{Family, FamilyKey, Source};
+use slot::{Family, FamilyKey, SourceSeries};
 pub(super) use slot::{Slot, SlotId};
 
 /// The state of the page after all windows since the start. It has neither clock nor socket: only
@@ -36,7 +36,7 @@ pub(super) struct State {
     naming: Option<Arc<dyn SeriesNaming>>,
     /// The live series of the pipeline, under the names that senders use, each with its slot: the
     /// series on the page. Several series may share a slot.
-    sources: HashMap<Arc<Series>, Source, RandomState>,
+    sources: HashMap<Arc<Series>, SourceSeries, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<SlotId>,
     /// Slots by the series on the page and by whether a naming assigned its name: a renamed series
@@ -57,7 +57,7 @@ pub(super) struct State {
     /// Series that expired with the latest window, for which remote write sends stale markers.
     just_expired: Vec<(FamilyName, Slot)>,
     /// Where the points of the latest window are shown, in the order of the snapshot.
-    places: Vec<Place>,
+    places: Vec<PointPlace>,
     /// Number of the latest window, from 1.
     window: u64,
     /// Length of all windows so far. Idle time is measured with it: the wall clock may be set.
@@ -73,7 +73,7 @@ pub(super) struct State {
 
 /// Where a point is shown.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum PointPlace {
     /// In a slot without an earlier point of the window.
     First(SlotId),
     /// In a slot with an earlier point of the window.
@@ -173,7 +173,7 @@ impl State {
             let id = match self.slot(&point.series, snapshot.percentiles.len()) {
                 Ok(id) => id,
                 Err(place) => {
-                    let is_refused = matches!(place, Place::Nowhere);
+                    let is_refused = matches!(place, PointPlace::Nowhere);
                     // A hidden point is no loss: the operator has chosen a naming that hides it.
                     applied.refused += u64::from(is_refused);
                     applied.shown += u64::from(!is_refused);
@@ -189,10 +189,10 @@ impl State {
                 let first = &snapshot.points[slot.point as usize].value;
                 let value = merged.entry(id).or_insert_with(|| first.clone());
                 value.merge(point.value.clone(), snapshot);
-                self.places.push(Place::Merged(id));
+                self.places.push(PointPlace::Merged(id));
             } else {
                 (slot.last_window, slot.point) = (self.window, index as u32);
-                self.places.push(Place::First(id));
+                self.places.push(PointPlace::First(id));
                 touched.push(id);
             }
         }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! All numbers are little-endian. Magic, version, header length and the position of the header's
-//! checksum are the same in all versions, so that a newer file is told from a damaged one.
+//! checksum are the same in all versions, so that a newer file can be distinguished from a damaged one.
 
 use std::io;
 

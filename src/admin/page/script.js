@@ -741,7 +741,7 @@ function show(status, before) {
 function showGone() {
   goneSince = goneSince || new Date();
   document.body.classList.add("gone");
-  const what = current ? "The data below is from before." : "";
+  const what = current ? "The data below is out of date." : "";
   place("notices").replaceChildren(el("p", "notice bad", `The daemon has not answered since ${clock(goneSince)}. ${what}`));
   setState("bad", "no answer");
 }

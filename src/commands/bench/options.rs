@@ -35,8 +35,8 @@ pub struct BenchArgs {
     #[arg(default_missing_value = "udp", value_parser = transport)]
     #[arg(conflicts_with_all = ["endpoint", "admin", "no_admin"], help_heading = "Daemon")]
     pub spawn: Option<Transport>,
-    /// The daemon's HTTP endpoint, which reports the fate of the messages
-    /// [default: http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`; it reports the fate of the
+    /// messages [default: http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", help_heading = "Daemon")]
     pub admin: Option<String>,
     /// Do not request the fate of the messages from a daemon

@@ -33,7 +33,8 @@ pub struct CheckArgs {
     /// Also list every key with its effective value and where it comes from; secrets are masked
     #[arg(long)]
     pub effective: bool,
-    /// The daemon's admin endpoint, for --diff [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`, for --diff [default: as
+    /// configured, else http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", requires = "diff")]
     pub admin: Option<String>,
     /// How to get access to it.

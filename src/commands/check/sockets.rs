@@ -69,7 +69,7 @@ impl SocketFindings {
         match &used.resource {
             HostResource::Path(path) if is_lasting(path, error.kind()) => self.errors.push(found),
             _ if is_in_use(error) => self.warnings.push(found.with_help(
-                "ignore this if a running daemon with this file has it, and has no admin endpoint",
+                "ignore this if that program is a daemon with this file and without an admin endpoint",
             )),
             _ => self.warnings.push(found),
         }

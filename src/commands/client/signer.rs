@@ -41,8 +41,9 @@ impl Signer {
 /// A sentence that names the file.
 pub(crate) fn read_secret(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
-    let bytes = read_bounded(path, FILE_BYTES_MAX)
-        .map_err(|error| format!("cannot read the secret in {shown}: {error}"))?;
+    let bytes = read_bounded(path, FILE_BYTES_MAX).map_err(|error| {
+        format!("cannot read the secret in {shown}: {error}; correct --secret-file")
+    })?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     match text.strip_suffix('\r').unwrap_or(text) {

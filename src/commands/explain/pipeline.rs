@@ -11,7 +11,7 @@ use forwarders::payload::Batch;
 use model::{ClosedWindow, IdleLimits, IdlePoints, IdleSeries, Point, Series, Snapshot, Window};
 
 use super::report::{
-    AgentTag, Bytes, DropFacts, Explained, ForwarderFacts, MessageOutcome, PayloadFacts,
+    Bytes, DropFacts, Explained, ExplainedTag, ForwarderFacts, MessageOutcome, PayloadFacts,
     PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts, added,
 };
 use crate::commands::client::protocol::other_option;
@@ -249,7 +249,7 @@ fn describe<'a>(
         let found = message_tags.iter().find(|(other, _)| other == key);
         found.map(|(_, value)| value.to_string())
     };
-    let agent_tags = shared.identifier.agent_tags().map(|(key, value)| AgentTag {
+    let agent_tags = shared.identifier.agent_tags().map(|(key, value)| ExplainedTag {
         key: key.to_owned(),
         value: value.to_string(),
         message: own(key),

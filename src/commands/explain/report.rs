@@ -98,7 +98,7 @@ pub(super) struct SampleFacts {
     /// The number of samples that it stands for.
     pub(super) weight: f64,
     /// The tags of the agent.
-    pub(super) agent_tags: Vec<AgentTag>,
+    pub(super) agent_tags: Vec<ExplainedTag>,
     /// Whether it overflowed: a limit on series put it into an overflow series.
     pub(super) folded: bool,
     /// The rules that have made the series.
@@ -108,7 +108,7 @@ pub(super) struct SampleFacts {
 
 /// A tag of the agent, and whether it is used.
 #[derive(Debug, Serialize)]
-pub(super) struct AgentTag {
+pub(super) struct ExplainedTag {
     pub(super) key: String,
     pub(super) value: String,
     /// The value of the key in the message, if it has one.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{
-    AgentTag, Bytes, DropFacts, Explained, ExplainedWindow, ForwarderFacts, MessageOutcome,
+    Bytes, DropFacts, Explained, ExplainedTag, ExplainedWindow, ForwarderFacts, MessageOutcome,
     PayloadFacts, PointFacts, RejectionFacts, RuleFacts, SampleFacts, SeriesFacts, WindowFacts,
 };
 use basics::escape::escaped;
@@ -223,8 +223,8 @@ fn named(series: &SeriesFacts) -> String {
     name
 }
 
-fn agent_tag(tag: &AgentTag) -> String {
-    let AgentTag { key, value, message, wins } = tag;
+fn agent_tag(tag: &ExplainedTag) -> String {
+    let ExplainedTag { key, value, message, wins } = tag;
     let shown = escaped(format!("{key}={value}").as_bytes());
     match message {
         Some(message) if message != value => {

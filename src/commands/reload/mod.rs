@@ -28,8 +28,8 @@ pub struct ReloadArgs {
     /// itself reads the file that it was started with.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket`, which needs no signal; nor does
-    /// an address with a token or a user [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
+    /// http://127.0.0.1:9495]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
     /// The process ID of the daemon, if it has no admin endpoint

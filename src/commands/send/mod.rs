@@ -40,14 +40,21 @@ pub fn command(args: &SendArgs) -> ExitCode {
 fn run(args: &SendArgs) -> Result<bool, SendCommandError> {
     let input = words::read(args).map_err(SendCommandError::Usage)?;
     let to = target::find(args)?;
-    let mut sending = Sending::start(args, to)?;
+    let mut sending = Sending::new(args, to);
     match input {
         SendInput::Messages(messages) => {
+            // The mistake in a message shows even if no daemon runs.
+            if messages.iter().any(|message| sending.accepts(message)) {
+                sending.connect()?;
+            }
             for message in messages {
                 sending.take(&message, None)?;
             }
         }
-        SendInput::Lines => sending.take_lines()?,
+        SendInput::Lines => {
+            sending.connect()?;
+            sending.take_lines()?;
+        }
     }
     sending.finish()
 }

@@ -40,7 +40,7 @@ pub struct SendArgs {
     /// Send statsd lines instead of JSON
     #[arg(long, help_heading = "Message")]
     pub statsd: bool,
-    /// The sample stands for 1/RATE samples; counters and timers
+    /// The sample stands for 1/RATE samples; only for counters and timers
     #[arg(long, value_name = "RATE", help_heading = "Message")]
     pub sample_rate: Option<String>,
     /// Change the gauge by VALUE instead of setting it
@@ -64,7 +64,8 @@ pub struct SendArgs {
     /// accepted all
     #[arg(long, help_heading = "Verifying")]
     pub verify: bool,
-    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
+    /// http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", requires = "verify", help_heading = "Verifying")]
     pub admin: Option<String>,
     /// How to get access to it.

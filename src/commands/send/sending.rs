@@ -35,9 +35,9 @@ const PLAIN: &str = "\x1b[0m";
 pub(super) struct Sending<'a> {
     args: &'a SendArgs,
     to: SendTarget,
-    /// `None` with `--print`.
+    /// `None` before `connect`, and with `--print`.
     socket: Option<MessageSocket>,
-    /// `None` without `--verify`.
+    /// `None` before `connect`, and without `--verify`.
     verification: Option<Verification>,
     progress: ProgressLine,
     /// Samples sent, and messages that will be rejected.
@@ -56,17 +56,38 @@ struct Checked {
 }
 
 impl<'a> Sending<'a> {
-    /// Opens a socket and, with `--verify`, asks for the status.
+    /// Prepares to send to a listener, without a connection to it.
+    pub(super) fn new(args: &'a SendArgs, to: SendTarget) -> Self {
+        let progress = ProgressLine::new();
+        let (socket, verification) = (None, None);
+        let (messages, held_back, latest) = (0, 0, Vec::new());
+        Self { args, to, socket, verification, progress, messages, held_back, latest }
+    }
+
+    /// Opens a socket unless the messages are only printed, and requests the status with `--verify`.
     ///
     /// # Errors
     /// When the listener or the admin endpoint does not answer.
-    pub(super) fn start(args: &'a SendArgs, to: SendTarget) -> Result<Self, SendCommandError> {
-        let verification =
-            args.verify.then(|| Verification::start(&to, args.protocol())).transpose()?;
-        let socket = if args.print { None } else { Some(MessageSocket::open(&to, args.rate)?) };
-        let progress = ProgressLine::new();
-        let (messages, held_back, latest) = (0, 0, Vec::new());
-        Ok(Self { args, to, socket, verification, progress, messages, held_back, latest })
+    pub(super) fn connect(&mut self) -> Result<(), SendCommandError> {
+        if self.args.verify {
+            self.verification = Some(Verification::start(&self.to, self.args.protocol())?);
+        }
+        if !self.args.print {
+            self.socket = Some(MessageSocket::open(&self.to, self.args.rate)?);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Sending::take`] sends this message.
+    pub(super) fn accepts(&self, message: &[u8]) -> bool {
+        let checked = check(self.args.protocol(), message, &self.to.limits);
+        self.may_send(&checked) && self.too_long(message).is_none()
+    }
+
+    fn may_send(&self, checked: &Checked) -> bool {
+        let is_empty =
+            checked.samples == 0 && checked.skipped == 0 && checked.rejections.is_empty();
+        !is_empty && (checked.rejections.is_empty() || self.args.force)
     }
 
     /// Sends the lines of standard input.
@@ -122,10 +143,7 @@ impl<'a> Sending<'a> {
     ) -> Result<(), SendCommandError> {
         let checked = check(self.args.protocol(), message, &self.to.limits);
         let too_long = self.too_long(message);
-        let is_empty =
-            checked.samples == 0 && checked.skipped == 0 && checked.rejections.is_empty();
-        let is_wrong = !checked.rejections.is_empty() && !self.args.force;
-        if is_wrong || is_empty || too_long.is_some() {
+        if !self.may_send(&checked) || too_long.is_some() {
             self.held_back += 1;
             self.report_unsent(message, &checked.rejections, too_long, line);
             return Ok(());

@@ -14,7 +14,8 @@ use tlsserver::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 /// The options for TLS.
 #[derive(Debug, Args)]
 pub struct TlsArgs {
-    /// Send over TLS, to a listener whose certificate an authority in this PEM file issued; tcp
+    /// Send over TLS, which needs tcp: PEM file with the authority that issued the certificate of the
+    /// listener
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// PEM file with the certificate to present, for a listener with `client_ca_file`

@@ -108,9 +108,8 @@ fn judge(
     overflowed: u64,
 ) -> SendVerdict {
     let lost = since.received < sent.messages;
-    let rejected = api::sum(&since.rejected);
     let others = since.received > sent.messages;
-    let is_rejected = if others { !ours.is_empty() } else { rejected > 0 };
+    let is_rejected = if others { !ours.is_empty() } else { api::sum(&since.rejected) > 0 };
     let dropped = since.kernel_drops + api::sum(&since.refused);
     // The daemon lists only the first sample of a name that a rule drops, so none of this sender may be
     // in the list although all are dropped.
@@ -130,14 +129,35 @@ fn judge(
         format!("rejected{by}")
     } else if by_rules > 0 {
         format!(
-            "unknown: rules of the daemon dropped {by_rules} samples, perhaps those of other senders; \
-             `tallyd explain` shows what the rules do with a message"
+            "unknown: rules of the daemon dropped {by_rules} samples, perhaps of other senders; \
+             `tallyd explain` shows the effect of the rules on a message"
         )
     } else {
         format!(
-            "unknown: the daemon lost {dropped} datagrams or connections, perhaps those of other senders"
+            "unknown: the daemon lost {dropped} datagrams or connections, perhaps of other senders"
         )
     };
+    add_counts(&mut words, sent, since);
+    if *scope == Scope::All {
+        words +=
+            "; the daemon has no listener at this address, so the counts cover all its listeners";
+    }
+    if overflowed > 0 {
+        // Writing into a string cannot fail.
+        let _infallible = write!(
+            words,
+            "; samples that went to an overflow series, see `aggregation`: {overflowed}"
+        );
+    }
+    add_rejected(&mut words, ours);
+    SendVerdict { is_good, words }
+}
+
+/// Appends the counts of the ledger that explain the verdict.
+fn add_counts(words: &mut String, sent: &SentMessages, since: &ScopeLedger) {
+    let lost = since.received < sent.messages;
+    let others = since.received > sent.messages;
+    let rejected = api::sum(&since.rejected);
     if lost && since.received > 0 {
         // Writing into a string cannot fail.
         let _infallible = write!(words, "; {} accepted", since.aggregated);
@@ -156,18 +176,12 @@ fn judge(
         let _infallible = write!(words, "; refused as {reason}: {count}");
     }
     if others {
-        words += "; other programs sent as well, so a lost message may go unnoticed";
+        *words += "; other programs sent as well, so a lost message may go unnoticed";
     }
-    if *scope == Scope::All {
-        words +=
-            "; the daemon has no listener at this address, so the counts cover all its listeners";
-    }
-    if overflowed > 0 {
-        let _infallible = write!(
-            words,
-            "; samples that went to an overflow series, see `aggregation`: {overflowed}"
-        );
-    }
+}
+
+/// Appends the rejected messages of this sender, each with its error.
+fn add_rejected(words: &mut String, ours: &[&RejectedEntry<'_>]) {
     for RejectedEntry { reason, offset, expected, advice, excerpt, .. } in
         ours.iter().take(SHOWN_MAX)
     {
@@ -182,7 +196,6 @@ fn judge(
             escaped(excerpt.as_bytes())
         );
     }
-    SendVerdict { is_good, words }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `tallyd tap`: shows what the listeners of a running daemon receive, or what leaves its destinations.
+//! `tallyd tap`: shows the samples that a running daemon receives, or the points that leave it.
 
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};

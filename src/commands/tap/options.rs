@@ -68,7 +68,8 @@ pub struct TapArgs {
     #[arg(long)]
     pub agent_tags: bool,
 
-    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
+    /// http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", help_heading = "Which daemon")]
     pub admin: Option<String>,
     /// Which configuration file.

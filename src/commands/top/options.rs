@@ -17,7 +17,8 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// `tallyd top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// The daemon's HTTP endpoint [default: as configured, else http://127.0.0.1:9495]
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
+    /// http://127.0.0.1:9495]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
     /// Which configuration file.

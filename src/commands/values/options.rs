@@ -37,7 +37,7 @@ pub struct ValuesArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// The daemon's HTTP endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
+    /// The daemon's admin endpoint, or unix:PATH for its `admin.socket` [default: as configured, else
     /// http://127.0.0.1:9495]
     #[arg(long, value_name = "URL", help_heading = "Which daemon")]
     pub admin: Option<String>,

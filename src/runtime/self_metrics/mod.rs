@@ -479,6 +479,11 @@ impl SelfMetricFamilies {
                 Some((forwarder(name), unix_seconds(now.last_error.as_ref()?.0)))
             }),
         );
+        self.pages(forwarders);
+    }
+
+    /// The counts that only some kinds of destinations have: the page for Prometheus and Kafka.
+    fn pages(&mut self, forwarders: &[(&str, forwarding::Counts)]) {
         self.counter(
             "tallyd_page_connections_refused_total",
             "Connections to the page for Prometheus closed to make room for new ones",

@@ -1,4 +1,4 @@
-//! Checks the spools: during a run, and what a run leaves to the next one.
+//! Checks the spools: during a run, and the files that a run leaves to the next one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

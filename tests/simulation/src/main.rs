@@ -1,4 +1,4 @@
-//! Runs simulations and reports what they did and found.
+//! Runs simulations and reports their number, their faults and their findings.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -53,7 +53,7 @@ impl Mode {
             Self::Hangs => "request: no answer",
             Self::Busy => "request: told to wait",
             Self::Operator => "request: operator needed",
-            Self::Refuses => "request: points refused for good",
+            Self::Refuses => "request: points permanently refused",
             Self::Small => "request: too large",
             Self::Half => "request: partly stored",
             Self::AnswerLost => "request: stored, answer lost",

@@ -35,7 +35,7 @@ impl CarriedWindows {
     /// Completes a window that has reached its end, and forgets windows that ended before it.
     ///
     /// Any window with the same end is continued, also one of another interval: a window of an earlier
-    /// run that nobody continued would be lost where the last write of a timestamp is kept.
+    /// run that was not continued would be lost where the last write of a timestamp is kept.
     pub fn complete(&mut self, window: Snapshot, interval: Duration) -> ClosedWindow {
         let end_ms = window.window.end_ms;
         let later = self.windows.partition_point(|carried| end_of(carried) <= end_ms);

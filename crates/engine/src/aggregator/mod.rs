@@ -91,7 +91,7 @@ pub struct AggregationConfig {
     /// `1000`.
     #[serde(deserialize_with = "at_least_exact")]
     pub exact_samples: usize,
-    /// A secret from which the hash of the members of sets is derived: whoever knows it can send
+    /// A secret from which the hash of the members of sets is derived: a sender that knows it can send
     /// members that all count as one, or as many. Hosts whose sets are merged downstream need the same
     /// one, from a file (`${file:…}`) and of at least 16 random characters. Without it, each run draws
     /// its own.

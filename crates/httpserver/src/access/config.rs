@@ -82,7 +82,7 @@ impl AccessConfig {
     }
 }
 
-/// `access`: bounds on clients that have not proved who they are yet.
+/// `access`: bounds on unauthenticated clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLimits {

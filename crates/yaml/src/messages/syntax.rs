@@ -117,9 +117,10 @@ fn meaning(kind: &ErrorKind) -> Option<(&'static str, &'static str)> {
         E::UnexpectedCharacter { .. } => {
             ("a value cannot begin with this character", "put it in quotes")
         }
-        E::MappingValueNotAllowed => {
-            ("a `:` is not allowed here", "put a value that contains `: ` in quotes")
-        }
+        E::MappingValueNotAllowed => (
+            "a `:` is not allowed here",
+            "indent this key like the others of its section, or put a value that contains `: ` in quotes",
+        ),
         E::InvalidColonPlacement => ("a `:` is not allowed here", UNCLOSED_BRACKET),
         E::ExpectedBlockMappingKey | E::ExpectedDocumentStart => (
             "this line does not belong to the section above it",

@@ -117,8 +117,13 @@ impl std::error::Error for Mismatch<'_> {}
 
 /// Translates the names of serde's types into words for the author of a YAML file.
 fn in_plain_words(expected: &str) -> String {
-    if let Some((low, high)) = whole_numbers(expected) {
-        return format!("a whole number from {low} to {high}");
+    match whole_numbers(expected) {
+        // The upper bound is beyond any sensible value, so it would only distract.
+        Some((low, high)) if high == i128::from(u64::MAX) => {
+            return format!("a whole number from {low}");
+        }
+        Some((low, high)) => return format!("a whole number from {low} to {high}"),
+        None => {}
     }
     let words = match expected {
         "f32" | "f64" => "a number",
@@ -158,8 +163,9 @@ mod tests {
     fn the_words_of_serde_become_plain() {
         assert_eq!(in_plain_words("u16"), "a whole number from 0 to 65535");
         assert_eq!(in_plain_words("i8"), "a whole number from -128 to 127");
-        assert_eq!(in_plain_words("usize"), "a whole number from 0 to 18446744073709551615");
+        assert_eq!(in_plain_words("usize"), "a whole number from 0");
         assert_eq!(in_plain_words("a nonzero u8"), "a whole number from 1 to 255");
+        assert_eq!(in_plain_words("a nonzero u64"), "a whole number from 1");
         assert_eq!(in_plain_words("struct Config"), "a section");
         assert_eq!(in_plain_words("a duration such as `10s`"), "a duration such as `10s`");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::in_flight::InFlightWindow;
 use super::memory_queue::QueuedWindow;
 use super::state::Backlog;
-use super::waiting::{Turn, WaitingWindow};
+use super::waiting::{WaitingWindow, WindowTurn};
 use crate::config::SpoolOrder;
 use crate::delivery::ledger::PointStorage;
 use crate::delivery::payload::Settled;
@@ -59,7 +59,7 @@ impl Backlog {
         if self.limits.has_spool {
             return self.next_with_spool();
         }
-        if let Some(gate) = self.waiting.closed_gate(Turn::Oldest) {
+        if let Some(gate) = self.waiting.closed_gate(WindowTurn::Oldest) {
             return NextWindow::WaitForGate(Arc::clone(gate));
         }
         self.take_oldest().unwrap_or_else(|| self.wait_or_end())
@@ -84,7 +84,7 @@ impl Backlog {
             return NextWindow::End;
         }
         let is_fresh = self.is_fresh_turn();
-        let turn = if is_fresh { Turn::Newest } else { Turn::Oldest };
+        let turn = if is_fresh { WindowTurn::Newest } else { WindowTurn::Oldest };
         if let Some(gate) = self.waiting.closed_gate(turn) {
             return NextWindow::WaitForGate(Arc::clone(gate));
         }
@@ -118,7 +118,7 @@ impl Backlog {
         if !newest.is_some_and(|newest| self.turns.is_fresh(newest)) {
             return NextWindow::Wait;
         }
-        if let Some(gate) = self.waiting.closed_gate(Turn::Newest) {
+        if let Some(gate) = self.waiting.closed_gate(WindowTurn::Newest) {
             return NextWindow::WaitForGate(Arc::clone(gate));
         }
         self.take_fresh().unwrap_or(NextWindow::Wait)
@@ -138,7 +138,7 @@ impl Backlog {
         if !self.spool.debt.has_failed() {
             return NextWindow::Wait;
         }
-        if let Some(gate) = self.waiting.closed_gate(Turn::OldestQueued) {
+        if let Some(gate) = self.waiting.closed_gate(WindowTurn::OldestQueued) {
             return NextWindow::WaitForGate(Arc::clone(gate));
         }
         let Some(window) = self.waiting.take_queued_before_spooled() else {

@@ -30,7 +30,7 @@ pub(super) struct RemovalDebt {
     /// Files that are being removed.
     removing: Option<Removing>,
     /// Files that are being recorded; `None` if no record is being written.
-    recording: Option<Recording>,
+    recording: Option<RecordInProgress>,
     /// Files of windows that have another file with fewer points by now, which is not synced. They stay
     /// until it is synced or goes too, and are no debt: if both are in the folder, the next run ignores
     /// them. If the later file is unusable, they go to the quarantine.
@@ -50,7 +50,7 @@ struct Removing {
 }
 
 #[derive(Debug)]
-struct Recording {
+struct RecordInProgress {
     /// The files of `pending`.
     files: DiscardedFiles,
     /// Whether the files that are being removed are a part of the record.
@@ -189,7 +189,7 @@ impl RemovalDebt {
             return None;
         }
         let pending = std::mem::take(&mut self.pending);
-        self.recording = Some(Recording { files: pending, has_removing });
+        self.recording = Some(RecordInProgress { files: pending, has_removing });
         Some(DebtStep::Record(files))
     }
 
@@ -224,7 +224,7 @@ impl RemovalDebt {
 
     /// Records whether the files of the latest [`DebtStep::Record`] were recorded.
     pub(super) fn record_ended(&mut self, is_recorded: bool) {
-        let Some(Recording { files, has_removing }) = self.recording.take() else { return };
+        let Some(RecordInProgress { files, has_removing }) = self.recording.take() else { return };
         self.has_failed = !is_recorded;
         if !is_recorded {
             return self.pending.append(files);

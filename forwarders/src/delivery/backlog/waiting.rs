@@ -52,7 +52,7 @@ impl SpooledWindow {
 
 /// The window whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum WindowTurn {
     /// The window that is delivered next, unless a fresh one has its turn.
     Oldest,
     /// The newest window.
@@ -198,11 +198,11 @@ impl WaitingWindows {
     }
 
     /// The gate of a window, if it is closed.
-    pub(super) fn closed_gate(&self, turn: Turn) -> Option<&Arc<WriteAheadGate>> {
+    pub(super) fn closed_gate(&self, turn: WindowTurn) -> Option<&Arc<WriteAheadGate>> {
         let place = match turn {
-            Turn::Oldest => self.oldest(),
-            Turn::Newest => self.newest(),
-            Turn::OldestQueued => self.first_free_queued().map(WindowPlace::Queued),
+            WindowTurn::Oldest => self.oldest(),
+            WindowTurn::Newest => self.newest(),
+            WindowTurn::OldestQueued => self.first_free_queued().map(WindowPlace::Queued),
         };
         let gate = match place? {
             WindowPlace::Spooled(index) => self.spooled.get(index)?.gate.as_ref(),

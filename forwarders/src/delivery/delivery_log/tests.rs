@@ -37,11 +37,11 @@ fn the_end_of_a_long_spool_is_logged_with_the_points_it_had() {
     log.replay.be_due();
     assert_logged(
         || log.window_settled(5, replayed),
-        &["INFO", "working off the spool: 40 delivered, 2 refused", "left=5"],
+        &["INFO", "draining the spool: 40 delivered, 2 refused", "left=5"],
     );
     assert_logged(
         || log.window_settled(0, replayed),
-        &["INFO", "worked off the spool: 40 delivered, 2 refused"],
+        &["INFO", "drained the spool: 40 delivered, 2 refused"],
     );
     assert_silent(|| log.window_settled(0, ReplayedPoints::default()));
 }
@@ -50,7 +50,7 @@ fn the_end_of_a_long_spool_is_logged_with_the_points_it_had() {
 fn points_that_are_dropped_are_logged_with_their_reason_once_a_minute() {
     let mut log = log();
     for (reason, message) in [
-        (reason::REFUSED, "points were refused for good"),
+        (reason::REFUSED, "points were permanently refused"),
         (reason::TOO_LARGE, "dropped points that were too large"),
         (reason::PAGE_FULL, "dropped points of new series that had no room"),
         (reason::TOTALS_FULL, "dropped points of series whose totals had no room"),

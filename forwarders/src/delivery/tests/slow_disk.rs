@@ -1,4 +1,4 @@
-//! Tests of the spool loop on a disk that is slow or fails: how long it waits, and what it does then.
+//! Tests of the spool loop on a disk that is slow or fails: how long it waits, and the actions that follow.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FamilyKey, Place, Shown, Slot, SlotId, Source, State};
+use super::{FamilyKey, PointPlace, Shown, Slot, SlotId, SourceSeries, State};
 use crate::prometheus::names::{page_series, renamed_series};
 use crate::prometheus::native;
 use model::{OwnTags, Series, SeriesPlacement};
@@ -23,32 +23,32 @@ impl State {
         &mut self,
         series: &Arc<Series>,
         percentiles: usize,
-    ) -> Result<SlotId, Place> {
+    ) -> Result<SlotId, PointPlace> {
         // The usual case, without the cost of sanitising names and labels.
         if let Some(source) = self.sources.get_mut(series) {
             source.last_seen = self.elapsed;
             return Ok(source.slot);
         }
         // Before the limit, because a hidden series takes no room.
-        let wanted = self.wanted(series).ok_or(Place::Hidden)?;
+        let wanted = self.wanted(series).ok_or(PointPlace::Hidden)?;
         // Also for a series that would share a slot: its entry in `sources` takes memory too.
         if self.sources.len() >= self.limits.series_max {
-            return Err(Place::Nowhere);
+            return Err(PointPlace::Nowhere);
         }
         let (family, own_tags) = (wanted.family.clone(), wanted.own_tags);
         let origin: Box<str> = wanted.help.clone().unwrap_or_else(|| series.name().into());
         let id = match self.slot_of.get(&(Arc::clone(&wanted.series), family.is_renamed)) {
             Some(id) => *id,
-            None => {
-                self.admit(wanted, series.name(), &origin, percentiles).ok_or(Place::Nowhere)?
-            }
+            None => self
+                .admit(wanted, series.name(), &origin, percentiles)
+                .ok_or(PointPlace::Nowhere)?,
         };
-        let slot = self.slots[id as usize].as_mut().ok_or(Place::Nowhere)?;
+        let slot = self.slots[id as usize].as_mut().ok_or(PointPlace::Nowhere)?;
         slot.sources += 1;
         // Stays set when the other sources expire: their increments remain in the total.
         slot.is_shared |= slot.sources > 1;
         self.note_origin(&family, &origin);
-        let source = Source { slot: id, last_seen: self.elapsed, own_tags };
+        let source = SourceSeries { slot: id, last_seen: self.elapsed, own_tags };
         self.sources.insert(Arc::clone(series), source);
         Ok(id)
     }

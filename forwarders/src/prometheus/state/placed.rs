@@ -4,7 +4,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::{Place, Slot, SlotId, State};
+use super::{PointPlace, Slot, SlotId, State};
 use crate::prometheus::names::FamilyName;
 
 /// A point of the latest window, as remote write sends it.
@@ -30,12 +30,12 @@ impl State {
         }
         let mut merged: HashMap<SlotId, SmallVec<[usize; 1]>, RandomState> = HashMap::default();
         for (point, place) in self.places.iter().enumerate() {
-            if let Place::Merged(id) = place {
+            if let PointPlace::Merged(id) = place {
                 merged.entry(*id).or_default().push(point);
             }
         }
         self.places.iter().enumerate().filter_map(move |(point, place)| match *place {
-            Place::First(id) => match (names[id as usize], &self.slots[id as usize]) {
+            PointPlace::First(id) => match (names[id as usize], &self.slots[id as usize]) {
                 (Some(name), Some(slot)) => {
                     let mut points = SmallVec::from_elem(point, 1);
                     points.extend(merged.remove(&id).unwrap_or_default());
@@ -45,9 +45,9 @@ impl State {
                 _ => Some(Placed::Nowhere(point)),
             },
             // Returned with the first point of its series.
-            Place::Merged(_) => None,
-            Place::Hidden => Some(Placed::Hidden(point)),
-            Place::Nowhere => Some(Placed::Nowhere(point)),
+            PointPlace::Merged(_) => None,
+            PointPlace::Hidden => Some(Placed::Hidden(point)),
+            PointPlace::Nowhere => Some(Placed::Nowhere(point)),
         })
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Family {
 
 /// A live series of the pipeline.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceSeries {
     pub(super) slot: SlotId,
     /// `State::elapsed` at the end of the latest window with a point of it.
     pub(super) last_seen: Duration,

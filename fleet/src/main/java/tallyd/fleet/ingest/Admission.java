@@ -32,7 +32,7 @@ public final class Admission extends KeyedProcessFunction<String, Arrival, Arriv
 
     /**
      * The time that had been reached. After a restart, watermarks begin at the start of time again. Without
-     * this one, a very late record would pass, and its window, whose state is gone, would be written anew
+     * this one, a very late record would pass, and its window, whose state is gone, would be written again
      * with this record alone.
      */
     private transient ListState<Long> storedTime;
