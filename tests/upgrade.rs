@@ -234,8 +234,8 @@ fn every_option_of_0_1_0_exists() {
         let help = helps.entry(command.to_owned()).or_insert_with(|| {
             stdout(&tallyd().args(command.split(' ')).arg("--help").output().unwrap())
         });
-        let words =
+        let mut words =
             help.split(|character: char| !(character.is_alphanumeric() || character == '-'));
-        assert!(words.into_iter().any(|word| word == option), "tallyd {line}");
+        assert!(words.any(|word| word == option), "tallyd {line}");
     }
 }

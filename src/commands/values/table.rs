@@ -61,7 +61,9 @@ impl Table {
         let shown: Vec<(&Column, usize)> = self
             .columns
             .iter()
-            .filter(|column| columns >= WIDE || !column.is_extra)
+            .filter(|column| !column.is_extra || columns >= WIDE)
+            // An empty column would cost names their room, and two series could look alike.
+            .filter(|column| !column.is_extra || columns == UNLIMITED || column.has_values())
             .map(|column| (column, column.width()))
             .collect();
         let numbers: usize = shown.iter().map(|(_, width)| width + 2).sum();
@@ -90,6 +92,10 @@ impl Column {
     fn width(&self) -> usize {
         let cells = self.cells.iter().map(|cell| width(cell));
         cells.max().unwrap_or(0).max(width(&self.title))
+    }
+
+    fn has_values(&self) -> bool {
+        self.cells.iter().any(|cell| cell != "-")
     }
 
     fn is_number(&self) -> bool {
@@ -197,6 +203,10 @@ mod tests {
             assert!(columns.is_none_or(|most| text.lines().all(|line| width(line) <= most)));
             assert!(text.contains("7.5") && text.contains("1h 1m"), "{text}");
         }
+        let mut gauges = list();
+        gauges.series.truncate(1);
+        assert!(!Table::new(&gauges).write(Some(120)).contains("COUNT"));
+        assert!(Table::new(&gauges).write(None).contains("COUNT"));
         assert!(Table::new(&list()).write(None).contains("eighty.columns stage=login"));
     }
 
