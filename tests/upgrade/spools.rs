@@ -101,8 +101,6 @@ fn the_spools_of_0_1_0_are_delivered_once_with_the_lines_that_0_1_0_wrote() {
     let stopped = daemon.stop();
     let unexpected = |warning: &&String| !warning.contains("kafka");
     assert_eq!(stopped.warnings().iter().find(unexpected), None);
-    let requests = prometheus.bodies().len();
-    assert!(requests > 0);
 
     // The spools of these destinations are empty now, and that of Kafka still has all its windows.
     let daemon = Daemon::start_in(stopped.folder, &config);
@@ -115,7 +113,9 @@ fn the_spools_of_0_1_0_are_delivered_once_with_the_lines_that_0_1_0_wrote() {
     }
     drop(daemon.stop());
 
-    assert_eq!(prometheus.bodies().len(), requests);
+    // With each window, remote write also repeats series without a point, so only the ledger shows that it
+    // delivered each point once.
+    assert!(!prometheus.bodies().is_empty());
     let expected = without_sketches(sorted_lines("delivered.influxdb.txt"));
     assert_eq!(without_sketches(influx.lines()), expected);
     let mut lines: Vec<String> = carbon.connections().concat().lines().map(str::to_owned).collect();
