@@ -138,7 +138,7 @@ fn kafka_gets_every_point_of_a_spool_of_0_1_0_once() {
     let expected = spooled("kafka") as usize;
     let records = read_back(&broker, &topic, |records| records.len() >= expected);
     let records = records.into_iter().map(|(_, record)| comparable(record)).collect::<Vec<_>>();
-    assert_eq!(in_order(records), in_order(recorded_points(|_| true)));
+    assert_eq!(in_order(&records), in_order(&recorded_points(|_| true)));
 }
 
 /// A point as JSON, without the percentiles of a sketch.
@@ -149,7 +149,7 @@ fn comparable(mut point: Value) -> Value {
     point
 }
 
-fn in_order(points: Vec<Value>) -> Vec<String> {
+fn in_order(points: &[Value]) -> Vec<String> {
     let mut texts: Vec<String> = points.iter().map(ToString::to_string).collect();
     texts.sort();
     texts
@@ -177,6 +177,6 @@ fn tallyd_spool_shows_the_points_that_0_1_0_wrote_to_a_file() {
         let expected = recorded_points(|metric| {
             name != "prometheus.remote_write" || !metric.starts_with("large.")
         });
-        assert_eq!(in_order(shown), in_order(expected), "{name}");
+        assert_eq!(in_order(&shown), in_order(&expected), "{name}");
     }
 }
