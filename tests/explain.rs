@@ -212,7 +212,7 @@ fn text_output_is_complete_and_has_no_control_characters() {
     assert_eq!((code, stderr), (1, ""));
     for part in [
         "-:1: {",
-        "accepted: counter user.a environment=stage k=\\u{1b}[31m role=broker, count 1.0",
+        "accepted: counter user.a environment=stage k=\\u{1b}[31m role=broker, count 1",
         "tags of the agent: environment=stage, role=broker",
         "all: ",
         "\"environment\"",
@@ -420,7 +420,7 @@ fn the_window_of_several_messages_follows_them_as_text() {
     let (_, stdout, _) = told(&output);
     let blocks: Vec<_> = stdout.split_terminator("\n\n").collect();
     assert_eq!(blocks.len(), 3, "{stdout}");
-    assert_eq!(blocks[0], "argument:1: a:1|c\n  accepted: counter a, count 1.0");
+    assert_eq!(blocks[0], "argument:1: a:1|c\n  accepted: counter a, count 1");
     assert!(blocks[2].starts_with(
         "window of argument, 2 messages:\n  point: counter a: count=3 rate=0.3\n  console: "
     ));

@@ -213,6 +213,29 @@ fn a_chart_is_recorded_while_it_is_watched() {
 }
 
 #[test]
+fn a_browser_folds_the_notices_of_many_destinations() {
+    let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
+    let down: String = (0..7)
+        .map(|number| {
+            format!("  - {{ name: d{number}, url: \"http://127.0.0.1:1\", database: d }}\n")
+        })
+        .collect();
+    let daemon = Daemon::start(&format!("interval: 200ms\nforwarders:\n  influxdb:\n{down}"));
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter"}"#);
+    daemon.wait_for("seven failures", |status| {
+        let forwarders = status["forwarders"].as_object().unwrap();
+        forwarders.values().filter(|one| one["up"] == false).count() == 7
+    });
+    let (document, console) = opened(&browser, daemon.admin);
+    assert_eq!(console, "", "the browser complains");
+    let (shown, rest) = document.split_once("<details>").unwrap();
+    let (folded, _) = rest.split_once("</details>").unwrap();
+    let notices = |text: &str| text.matches("cannot deliver: ").count();
+    assert_eq!((notices(shown), notices(folded)), (4, 3));
+    assert!(folded.contains("and 3 more</summary>") && shown.contains("7 things to look at"));
+}
+
+#[test]
 fn client_data_is_shown_as_text_only() {
     let Some(browser) = real_server("TALLYD_TEST_CHROMIUM") else { return };
     let daemon = Daemon::start("interval: 200ms\n");

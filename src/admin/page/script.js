@@ -12,6 +12,8 @@ const WIDTH = 300;
 // Rows of metrics: at first, then after each press of the button. The last is the limit of the API.
 const METRICS_SHOWN = [10, 50, 200, 1000];
 const MESSAGES_SHOWN = 20;
+// Notices above the charts; the others are folded.
+const NOTICES_SHOWN = 4;
 // The reasons for dropped points that an operator intended.
 const INTENDED = ["debug_mode", "removed"];
 
@@ -45,6 +47,8 @@ function short(n) {
 }
 
 const digits = (n) => String(Number(n.toPrecision(3)));
+// Hundredths are precise enough for shares and milliseconds.
+const hundredths = (n) => digits(Math.round(n * 100) / 100);
 
 function bytes(n) {
   if (n === null || n === undefined) return "unknown";
@@ -212,7 +216,16 @@ function notices(status) {
 function showNotices(status) {
   const found = notices(status);
   const worst = found.some(([kind]) => kind === "bad") ? "bad" : "warn";
-  place("notices").replaceChildren(...found.map(([kind, words]) => el("p", `notice ${kind}`, words)));
+  const lines = found.map(([kind, words]) => el("p", `notice ${kind}`, words));
+  // One line is no longer than the summary would be.
+  const folded = lines.length > NOTICES_SHOWN + 1 ? lines.splice(NOTICES_SHOWN) : [];
+  if (folded.length > 0) {
+    const others = el("details", "", el("summary", "quiet", `and ${count(folded.length)} more`), ...folded);
+    const before = place("notices").querySelector("details");
+    others.open = before !== null && before.open;
+    lines.push(others);
+  }
+  place("notices").replaceChildren(...lines);
   const words = found.length === 0 ? "all is well" : found.length === 1 ? "1 thing to look at" : `${found.length} things to look at`;
   setState(found.length === 0 ? "good" : worst, words);
 }
@@ -227,14 +240,14 @@ function setState(kind, words) {
 
 // `received = aggregated + rejected`, with the numbers, and whether it is so.
 function equation(left, right) {
-  const side = (terms) => terms.flatMap(([words, n], index) => [
-    index > 0 ? el("span", "sign", "+") : null,
-    el("span", "", count(n), el("small", "", words)),
-  ]);
+  // A sign stays on the line of the number after it.
+  const side = (terms, first) => terms.map(([words, n], index) => el("span", "term",
+    index > 0 || first ? el("span", "sign", index > 0 ? "+" : first) : null,
+    el("span", "", count(n), el("small", "", words))));
   const total = (terms) => terms.reduce((all, [, n]) => all + n, 0);
   const difference = total(left) - total(right);
   const verdict = difference === 0 ? el("span", "tag good", "✓ adds up") : el("span", "tag bad", `✗ off by ${count(difference)}`);
-  return el("div", "sum", ...side(left), el("span", "sign", "="), ...side(right), verdict);
+  return el("div", "sum", ...side(left), ...side(right, "="), verdict);
 }
 
 // The meanings of the reasons: for rejected messages, then for dropped points.
@@ -406,7 +419,7 @@ function showKamailio({ kamailio }) {
       el("td", "", one.up ? el("span", "tag good", "up") : el("span", "tag bad", "down")),
       number(one.polls),
       number(one.failures),
-      `${digits(one.duration_s * 1000)} ms`,
+      `${hundredths(one.duration_s * 1000)} ms`,
       one.last_success ? clock(one.last_success) : el("td", "zero", "never"),
     ]), el("tr", "", note));
   })));
@@ -443,6 +456,8 @@ function showSeries({ series, windows }) {
   const perSecond = (n) => `${short(n / loudest.interval_s)} /s`;
   const rows = (ranking, of) => ranking ? ranking.top.map((one) => [one.name, of(one)]).filter(([, n]) => n > 0) : [];
   const loud = rows(loudest, (one) => one.window_samples);
+  // A metric without samples among the loudest means that all with samples are known.
+  const isAll = loudest === null || loud.length < loudest.top.length;
   // The ranking covers the last window; the status has the current series.
   const now = Object.entries(series.by_metric).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const total = Math.max(now.length, widest ? widest.total : 0);
@@ -456,7 +471,7 @@ function showSeries({ series, windows }) {
       fact("late by", windows.lag_s === null ? "–" : `${count(windows.lag_s * 1000)} ms`)),
     el("div", "pair",
       el("div", "", el("h3", "", "Most samples, last window"),
-        ...matching(loud, Math.max(loud.length, isDeep() && loudest ? loudest.total : 0), perSecond, overflowed)),
+        ...matching(loud, isAll || !isDeep() ? loud.length : Math.max(loud.length, loudest.total), perSecond, overflowed)),
       el("div", "", el("h3", "", "Most series"), ...matching(now, total, count, overflowed)))));
   place("more").hidden = more + 1 === METRICS_SHOWN.length || total <= METRICS_SHOWN[more];
 }
@@ -534,7 +549,7 @@ function showAbout(status, before) {
   const parts = [`version ${status.version}`, `up ${span(status.uptime_s)}`, `process ${status.process.pid}`];
   if (before) {
     const share = (status.process.cpu_s - before.process.cpu_s) / (status.uptime_s - before.uptime_s);
-    parts.push(`${digits(share * 100)} % of a core`);
+    parts.push(`${hundredths(share * 100)} % of a core`);
   }
   parts.push(`${bytes(status.process.resident_bytes)} of memory`);
   place("about").textContent = parts.join(" · ");
@@ -587,7 +602,10 @@ function tagsOf(one) {
 }
 
 function showValues() {
-  if (!found) return place("values").replaceChildren();
+  if (!found) {
+    const words = "Search for series to see their values, and choose one to see its chart.";
+    return place("values").replaceChildren(el("div", "card", el("p", "quiet", words)));
+  }
   const headings = ["series", "type", "value", "per second", "without samples for"];
   const rows = found.series.map((one) => {
     const choose = el("button", "link name", one.name, el("small", "", tagsOf(one)));
@@ -766,5 +784,6 @@ place("find").addEventListener("input", () => {
   typing = setTimeout(soughtChanged, TYPING_MS);
 });
 addEventListener("hashchange", openLink);
+showValues();
 openLink();
 live();

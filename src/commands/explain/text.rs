@@ -84,7 +84,10 @@ impl ExplainLines {
         let value = match value {
             serde_json::Value::Null => "1".to_owned(),
             serde_json::Value::String(member) => format!("\"{}\"", escaped(member.as_bytes())),
-            number => number.to_string(),
+            // As in the line of the point: `1`, where JSON has `1.0`.
+            number => {
+                number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+            }
         };
         let weight =
             if *weight > 1.0 { format!(", counted as {weight} samples") } else { String::new() };

@@ -123,11 +123,13 @@ fn share(widths: &mut [usize], columns: usize, is_text: impl Fn(usize) -> bool) 
         widths[*place] = widths[*place].min(part);
         left -= widths[*place];
     }
-    // Numbers are at the right edge: the first column takes the rest of the width.
-    if let Some(first) = widths.first_mut()
-        && is_text(0)
-    {
-        *first += left;
+    // Numbers are at the right edge: the first column takes the rest of the width. Without numbers, the
+    // last one does.
+    let is_all_text = (0..widths.len()).all(&is_text);
+    let last = widths.iter().rposition(|width| *width > 0).unwrap_or_default();
+    let widest = if is_all_text { last } else { 0 };
+    if widest < widths.len() && is_text(widest) {
+        widths[widest] += left;
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) const fn columns(view: View) -> &'static [(&'static str, &'static str
             ("SAMPLES", "since the metric got its first series"),
             ("SERIES", "current series, of all types"),
             ("NEW", "series first seen in the last six windows"),
-            ("OVERFLOWED", "samples that went to an overflow series because of a limit on series"),
+            ("OVERFLOWED", "samples that a limit on series sent to an overflow series"),
         ],
         View::Tags => &[
             ("VALUES", "distinct values; above 4,096 an estimate within 2 %"),

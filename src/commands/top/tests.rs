@@ -240,6 +240,34 @@ fn a_wide_screen_shows_bars_between_names_and_numbers() {
 }
 
 #[test]
+fn a_wide_screen_gives_its_room_to_the_text_of_rejected_messages() {
+    let excerpt = format!(r#"{{"metric_name": "{}", "metric_type": "tmer"}}"#, "m".repeat(90));
+    let rejected = json!([{
+        "time": "2026-01-31T12:00:00.000Z", "listener": "json/udp 127.0.0.1:5090",
+        "sender": "127.0.0.1:40326", "reason": "unknown_type", "offset": 7, "expected": "a type",
+        "excerpt": excerpt
+    }]);
+    let mut reply = reply_of(&status(1.0, 1), &metrics(&["m"]));
+    reply.rejected = Some(serde_json::from_value(rejected).unwrap());
+    let mut model = Model::new("http://127.0.0.1:9495", View::Rejected, None);
+    model.take(Ok(reply), SystemTime::now());
+    let lines = screen(&mut model, 200, 24);
+    assert!(lines[7].ends_with(&excerpt), "{lines:#?}");
+    assert!(lines[7].starts_with("12:00:00 unknown_type 127.0.0.1:40326 {"), "{lines:#?}");
+}
+
+#[test]
+fn the_explanations_fit_80_columns() {
+    for view in View::ALL {
+        let mut model = model(view, &status(1.0, 1), &metrics(&["m"]));
+        keys(&mut model, "?");
+        let lines = screen(&mut model, 80, 40);
+        // Above are the header, where `…` stands for rates that are not known yet, and the views.
+        assert!(!lines[6..].join("\n").contains('…'), "{lines:#?}");
+    }
+}
+
+#[test]
 fn without_an_answer_the_last_values_stay_with_their_time() {
     let mut model = model(View::Metrics, &status(100.0, 1_000), &metrics(&["m"]));
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600 + 34);

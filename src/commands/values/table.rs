@@ -9,6 +9,8 @@ use crate::commands::client::shown::{cut, padded, printable, time_of_day, width}
 const NAMES_MIN: usize = 24;
 /// Width from which the table shows more than the value.
 const WIDE: usize = 100;
+/// A smaller number is shown with an exponent.
+const SMALL: f64 = 0.01;
 /// Width of a pipe or file, which has no columns.
 const UNLIMITED: usize = usize::MAX;
 
@@ -59,7 +61,9 @@ impl Table {
         let shown: Vec<(&Column, usize)> = self
             .columns
             .iter()
-            .filter(|column| columns >= WIDE || !column.is_extra)
+            .filter(|column| !column.is_extra || columns >= WIDE)
+            // An empty column would cost names their room, and two series could look alike.
+            .filter(|column| !column.is_extra || columns == UNLIMITED || column.has_values())
             .map(|column| (column, column.width()))
             .collect();
         let numbers: usize = shown.iter().map(|(_, width)| width + 2).sum();
@@ -88,6 +92,10 @@ impl Column {
     fn width(&self) -> usize {
         let cells = self.cells.iter().map(|cell| width(cell));
         cells.max().unwrap_or(0).max(width(&self.title))
+    }
+
+    fn has_values(&self) -> bool {
+        self.cells.iter().any(|cell| cell != "-")
     }
 
     fn is_number(&self) -> bool {
@@ -125,7 +133,11 @@ fn name(series: &SeriesValue) -> String {
 
 fn number(number: Option<f64>) -> String {
     let Some(number) = number else { return "-".to_owned() };
-    if number < 0.0 { format!("-{}", short(-number)) } else { short(number) }
+    let size = number.abs();
+    let sign = if number < 0.0 { "-" } else { "" };
+    // A latency in seconds would be shown as 0.
+    let is_small = 0.0 < size && size < SMALL;
+    if is_small { format!("{sign}{size:.2e}") } else { format!("{sign}{}", short(size)) }
 }
 
 /// The field of the largest percentile that a timer has.
@@ -191,7 +203,19 @@ mod tests {
             assert!(columns.is_none_or(|most| text.lines().all(|line| width(line) <= most)));
             assert!(text.contains("7.5") && text.contains("1h 1m"), "{text}");
         }
+        let mut gauges = list();
+        gauges.series.truncate(1);
+        assert!(!Table::new(&gauges).write(Some(120)).contains("COUNT"));
+        assert!(Table::new(&gauges).write(None).contains("COUNT"));
         assert!(Table::new(&list()).write(None).contains("eighty.columns stage=login"));
+    }
+
+    #[test]
+    fn small_numbers_keep_three_digits() {
+        let cases = [(0.0, "0"), (0.25, "0.25"), (0.000_052_34, "5.23e-5"), (-0.002, "-2.00e-3")];
+        for (value, text) in cases {
+            assert_eq!(number(Some(value)), text);
+        }
     }
 
     #[test]
