@@ -104,7 +104,7 @@ fn the_stand_in_of_the_transcript_has_the_page_of_the_exporter() {
     let mut said = String::new();
     BufReader::new(exporter.stdout.take().unwrap()).read_line(&mut said).unwrap();
     let address = said.trim().strip_prefix("listening on ").unwrap();
-    let scrape = || common::get(&format!("http://{address}/metrics")).unwrap().text().unwrap();
+    let scrape = || common::get(format!("http://{address}/metrics")).unwrap().text().unwrap();
     // The recording is of the second scrape.
     let pages = [scrape(), scrape()];
     replay.answer(Answer::HangUp);
