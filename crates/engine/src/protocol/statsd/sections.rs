@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::super::scan::find;
+use super::super::scan::{find, is_of_digits};
 use super::super::{RejectReason, Rejection, parse_finite, weight_at};
 use super::tags::TagReader;
 use super::text::{LineText, TextPart};
@@ -104,7 +104,7 @@ fn read_section<'a>(
         ([b':', _, ..], _) => Ok(Some(section.from(1))),
         ([b'T', time @ ..], _) => {
             // Other text after the `T` is no time, and has no effect either.
-            sections.is_timestamped |= !time.is_empty() && time.iter().all(u8::is_ascii_digit);
+            sections.is_timestamped |= is_of_digits(time);
             Ok(None)
         }
         _ => ignore_extension(section).map(|()| None),
