@@ -16,6 +16,7 @@ use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::dispatch::Protocol;
 use crate::protocol::split::ShortSplit;
+use crate::protocol::statsd::ShortLine;
 use crate::protocol::{Rejection, SampleValue, TagText, Tags};
 use crate::rules::{Change, RuleVerdict, Rules};
 
@@ -393,6 +394,20 @@ impl SeriesTable {
         let (slot, meaning) = self.shapes.find_short(line)?;
         let known = KnownLine { slot, meaning, weight: 1.0 };
         Some(self.record_known(known, line.number, arrival_ns))
+    }
+
+    /// Adds the sample of a short line, if its bytes are known. Returns whether it was added, and not
+    /// dropped by a rule, and the number of bytes after its number up to the next line.
+    #[inline(always)]
+    pub fn record_by_bytes(
+        &mut self,
+        line: &ShortLine<'_>,
+        arrival_ns: u64,
+    ) -> Option<(bool, usize)> {
+        let (known, tail_bytes) = self.shapes.find_by_bytes(line)?;
+        let is_recorded = self.tally.add_number(known.slot, line.number, arrival_ns)
+            || self.record_unusual(known, line.number, arrival_ns);
+        Some((is_recorded, tail_bytes))
     }
 
     /// Adds the sample of a known line with this number. Returns `false` if a rule drops it.
