@@ -382,7 +382,8 @@ impl SeriesTable {
     }
 
     /// Returns the properties of a line with this weight if its shape is known.
-    #[inline]
+    // Always: the result would go through memory.
+    #[inline(always)]
     pub fn known_line(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
         self.shapes.finish_lookup(lookup, weight)
     }

@@ -22,8 +22,8 @@ use crate::listener::tap::taps::Taps;
 use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
 use crate::protocol::{
-    DatagramLines, MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue,
-    SignedGauges, Tags, json, lines, statsd,
+    MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue, SignedGauges, Tags,
+    json, lines, statsd,
 };
 use crate::rules::Rules;
 use crate::sync::{Receiver, bounded};
@@ -291,8 +291,8 @@ impl Recorder {
         }
         let mut lines = lines(bytes);
         loop {
-            if way == RecordWay::AtOnce {
-                self.record_by_bytes(&mut lines);
+            if way == RecordWay::AtOnce && self.table.shapes().expects_known_bytes() {
+                lines.skip_to(self.record_by_bytes(bytes, lines.start()));
             }
             let Some(MarkedLine { range, mark }) = statsd::next_line(&mut lines) else { break };
             let mark = mark.saturating_sub(range.start);
@@ -309,20 +309,19 @@ impl Recorder {
         }
     }
 
-    /// Records the next lines up to one whose bytes are not known.
-    #[inline(always)]
-    fn record_by_bytes(&mut self, lines: &mut DatagramLines<'_>) {
-        if !self.table.shapes().expects_known_bytes() {
-            return;
-        }
-        while !lines.is_at_end()
-            && let Some(line) = statsd::read_short(lines)
+    /// Records the lines from `start` up to one whose bytes are not known. Returns the start of that line.
+    // Not inlined, because the two ways to record a line would take registers from each other.
+    #[inline(never)]
+    fn record_by_bytes(&mut self, bytes: &[u8], mut start: usize) -> usize {
+        while start < bytes.len()
+            && let Some(line) = statsd::read_short(bytes, start)
             && let Some((is_recorded, tail_bytes)) =
                 self.table.record_by_bytes(&line, self.arrival_ns)
         {
             self.counts.count_recorded(is_recorded);
-            lines.skip_to(line.tail_start + tail_bytes);
+            start = line.tail_start + tail_bytes;
         }
+        start
     }
 
     /// Decodes each line.

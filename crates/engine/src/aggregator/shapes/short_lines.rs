@@ -15,8 +15,6 @@ pub(super) const NAME_MAX: usize = 2 * STEP;
 const PLACES: usize = 8;
 /// Bytes of a line with its places.
 const LINE_BYTES: usize = size_of::<KeptLine>() + PLACES * size_of::<u16>();
-/// Maximum size of the table.
-pub(super) const BYTES_MAX: usize = LINES_MAX * LINE_BYTES;
 /// The number of lines for which the table has room at first.
 const LINES_MIN: usize = 64;
 /// After this number of lines in succession that were not found, only one in [`TRIED_ONE_IN`] is tried: a client

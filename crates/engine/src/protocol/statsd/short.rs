@@ -1,6 +1,6 @@
 //! Reads a short line without a search for its end: a table of known lines has the bytes after the number.
 
-use super::super::lines::{DatagramLines, find_among_near};
+use super::super::lines::find_among_near;
 use super::super::split::short_number;
 
 /// The beginning of a line of the form `name:1|c`.
@@ -20,13 +20,12 @@ pub struct ShortLine<'b> {
 /// The bytes of [`ShortLine::tail`].
 pub const TAIL_BYTES: usize = size_of::<u32>();
 
-/// Reads the next line, if its first colon is near and a short number follows. What comes after the number
-/// is not checked.
+/// Reads the line that begins at `start`, if its first colon is near and a short number follows. What comes
+/// after the number is not checked.
 // Always: it is a part of the hottest loop.
 #[inline(always)]
 #[must_use]
-pub fn read_short<'b>(lines: &DatagramLines<'b>) -> Option<ShortLine<'b>> {
-    let DatagramLines { bytes, start } = *lines;
+pub fn read_short(bytes: &[u8], start: usize) -> Option<ShortLine<'_>> {
     let colon = find_among_near(bytes, start, [b':'])?;
     let name = bytes.get(start..=colon)?;
     let (number, tail_start) = short_number(bytes, colon + 1)?;
@@ -55,12 +54,11 @@ fn last_tail(bytes: &[u8], start: usize) -> Option<u32> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::lines;
     use super::*;
 
     /// The name, the number and the tail of the first line.
     fn read(datagram: &str) -> Option<(&str, f64, String)> {
-        let line = read_short(&lines(datagram.as_bytes()))?;
+        let line = read_short(datagram.as_bytes(), 0)?;
         let tail = String::from_utf8(line.tail.to_le_bytes().to_vec()).unwrap();
         assert!(datagram[line.tail_start..].starts_with(tail.trim_end_matches('\n')));
         Some((std::str::from_utf8(line.name).unwrap(), line.number, tail))

@@ -5,6 +5,8 @@ use crate::aggregator::seed;
 use crate::aggregator::shapes::NumberMeaning;
 use crate::protocol::statsd::{read_short, split_short};
 
+const BYTES_MAX: usize = LINES_MAX * LINE_BYTES;
+
 fn table(bytes_max: usize) -> ShortLines {
     ShortLines::new(bytes_max, &mut seed::draw_key())
 }
@@ -22,7 +24,7 @@ fn insert(table: &mut ShortLines, line: &str, slot: usize) {
 
 /// The slot of the first line of this text, and the rest of the text.
 fn find<'t>(table: &mut ShortLines, text: &'t str) -> Option<(usize, &'t str)> {
-    let line = read_short(&crate::protocol::lines(text.as_bytes()))?;
+    let line = read_short(text.as_bytes(), 0)?;
     let FoundLine { target, tail_bytes } = table.find(&line)?;
     let rest = text.get(line.tail_start + tail_bytes..).unwrap_or_default();
     assert_eq!(target.meaning, NumberMeaning::Timer);
