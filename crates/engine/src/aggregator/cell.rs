@@ -177,6 +177,13 @@ impl Cell {
         true
     }
 
+    /// Records a sample of weight 1 of the cell's kind like [`Cell::record`], if it has one number, and if
+    /// that needs no other form of the cell. Otherwise returns false.
+    #[inline]
+    pub fn add_number(&mut self, number: f64, new_ns: u64) -> bool {
+        self.add_count(number) || self.set_gauge(number, new_ns)
+    }
+
     /// Merges the cell of the same series in another tally.
     pub fn merge(&mut self, other: Self, exact_samples: usize) {
         match (&mut *self, other) {
@@ -402,14 +409,16 @@ mod tests {
         assert!(!counter.set_gauge(9.0, 2));
         assert_eq!(counter.samples(), 2);
         assert!(matches!(counter, Cell::Counter { sum, .. } if sum.value() == 2.5));
+        assert!(counter.add_number(0.5, 2));
+        assert!(matches!(counter, Cell::Counter { sum, samples: 3 } if sum.value() == 3.0));
         let mut gauge = cell(&[(1, GaugeSet(2.0))]);
-        assert!(gauge.set_gauge(3.0, 2));
+        assert!(gauge.add_number(3.0, 2));
         assert!(!gauge.add_count(1.0));
         assert_eq!(gauge.samples(), 2);
         assert!(matches!(gauge, Cell::Gauge { value: 3.0, arrival_ns: 2, .. }));
         let mut changed = cell(&[(1, GaugeAdd(2.0))]);
         for mut other in [Cell::Empty, cell(&[(1, SampleValue::Timer(1.0))])] {
-            assert!(!other.add_count(1.0) && !other.set_gauge(1.0, 1));
+            assert!(!other.add_count(1.0) && !other.set_gauge(1.0, 1) && !other.add_number(1.0, 1));
         }
         assert!(!changed.set_gauge(1.0, 2));
         assert_eq!(gauge_after(changed, 1.0), 3.0);

@@ -24,6 +24,7 @@ pub mod cell;
 pub mod clock;
 mod clock_log;
 mod expiry;
+mod flagged_hash;
 mod gauge_memory;
 pub mod handover;
 pub mod identity;

@@ -8,6 +8,7 @@ use std::thread;
 use model::Series;
 
 use super::AggregationConfig;
+use super::flagged_hash::FlaggedHash;
 use super::identity::{Identifier, Identity, tags_of};
 use super::incremental_map::IncrementalMap;
 use super::usage::{MetricUsage, OVERFLOW_NAME, UsageByMetric};
@@ -86,10 +87,13 @@ struct RegistryState {
 
 #[derive(Debug)]
 struct RegistryEntry {
-    hash: u64,
+    /// The flag is set if it is an overflow series.
+    hash: FlaggedHash,
     series: Arc<Series>,
-    is_overflow: bool,
 }
+
+/// There is one for each series.
+const _: () = assert!(size_of::<Option<RegistryEntry>>() == 16, "an entry has grown");
 
 impl SeriesLimits {
     fn new(config: &AggregationConfig) -> Self {
@@ -343,8 +347,9 @@ impl RegistryState {
         // The table compares only seven bits of the hash. Comparing the whole hash first avoids
         // most comparisons of names and tags.
         let id = *self.index.find(identity.hash, |id| {
-            self.entry(*id)
-                .is_some_and(|entry| entry.hash == identity.hash && identity.matches(&entry.series))
+            self.entry(*id).is_some_and(|entry| {
+                entry.hash.is_of(identity.hash) && identity.matches(&entry.series)
+            })
         })?;
         let series = Arc::clone(&self.entry(id)?.series);
         Some(Admitted { id, hash: identity.hash, series, overflowed: false })
@@ -376,7 +381,8 @@ impl RegistryState {
             self.ordinary += 1;
             self.text_bytes += series.text_bytes() as u64;
         }
-        let entry = RegistryEntry { hash, series: Arc::clone(&series), is_overflow };
+        let flagged = FlaggedHash::new(hash, is_overflow);
+        let entry = RegistryEntry { hash: flagged, series: Arc::clone(&series) };
         // Free numbers are reused before a new one is added, because the store has an entry for
         // each number up to the largest.
         let id = if let Some(id) = self.free.pop() {
@@ -391,25 +397,26 @@ impl RegistryState {
         // The hash is stored with the entry: growing must not read the names and tags of all
         // series, while listeners wait for the lock.
         index.insert_unique(hash, id, |id| {
-            entries[*id as usize].as_ref().map_or(0, |entry| entry.hash)
+            entries[*id as usize].as_ref().map_or(0, |entry| entry.hash.hash())
         });
         Admitted { id, hash, series, overflowed: false }
     }
 
     fn remove(&mut self, id: SeriesId) {
         let Some(entry) = self.entries.get_mut(id as usize).and_then(Option::take) else { return };
-        self.index.remove(entry.hash, |other| *other == id);
+        self.index.remove(entry.hash.hash(), |other| *other == id);
         // Free at once, although tallies may still refer to the number: the store also compares the
         // series, and notices that the number belongs to another one.
         self.free.push(id);
-        if entry.is_overflow {
+        let is_overflow = entry.hash.is_set();
+        if is_overflow {
             self.overflow -= 1;
             self.overflow_text_bytes -= entry.series.text_bytes() as u64;
         } else {
             self.ordinary -= 1;
             self.text_bytes -= entry.series.text_bytes() as u64;
         }
-        self.metrics.remove(&entry.series, entry.is_overflow);
+        self.metrics.remove(&entry.series, is_overflow);
     }
 
     fn count_overflowed(&mut self, name: &str, samples: u64) {

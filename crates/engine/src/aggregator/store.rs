@@ -216,6 +216,8 @@ impl Store {
         ids.len()
     }
 
+    // In the loop over the cells of a tally.
+    #[inline]
     fn merge_series(&mut self, known: &mut KnownSeries, mut cell: Cell) {
         let (mut id, mut series) = (known.id, Arc::clone(&known.series));
         // The store knows most series, so the registry's lock is rarely needed. A new series is

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{MetricKind, Series, SeriesText, TimerType};
 
 use super::cell::CellSettings;
+use super::flagged_hash::FlaggedHash;
 use super::identity::{Identifier, Identity, SeriesKey};
 use super::incremental_map::IncrementalMap;
 use super::mapped_names::MappedNames;
@@ -15,6 +16,7 @@ use super::shapes::{KnownLine, NumberMeaning, ShapeLookup, Shapes};
 use super::tally::{NewSeries, SeriesSlot, Tally};
 use crate::protocol::dispatch::Protocol;
 use crate::protocol::split::ShortSplit;
+use crate::protocol::statsd::ShortLine;
 use crate::protocol::{Rejection, SampleValue, TagText, Tags};
 use crate::rules::{Change, RuleVerdict, Rules};
 
@@ -64,23 +66,23 @@ const SMALL: usize = 8_192;
 
 #[derive(Debug)]
 struct TableEntry {
-    hash: u64,
-    /// The hash for lines with this name and these tags: that of the series if such lines are recorded
-    /// in it, and another number if the rules are not known to leave them as they are. With two hashes,
-    /// lines of a table without rules pay nothing for this.
-    line_hash: u64,
+    /// The flag is set if lines with this name and these tags are recorded in the series, and not set if
+    /// the rules are not known to leave such lines as they are. As a part of the hash, it costs the lines of
+    /// a table without rules nothing.
+    hash: FlaggedHash,
     series: Arc<Series>,
 }
 
+/// There is one for each series.
+const _: () = assert!(size_of::<Option<TableEntry>>() == 16, "an entry has grown");
+
 impl TableEntry {
     fn new(hash: u64, series: &Arc<Series>, is_direct: bool) -> Self {
-        let mut entry = Self { hash, line_hash: hash, series: Arc::clone(series) };
-        entry.set_direct(is_direct);
-        entry
+        Self { hash: FlaggedHash::new(hash, is_direct), series: Arc::clone(series) }
     }
 
     fn set_direct(&mut self, is_direct: bool) {
-        self.line_hash = if is_direct { self.hash } else { !self.hash };
+        self.hash = FlaggedHash::new(self.hash.hash(), is_direct);
     }
 }
 
@@ -206,7 +208,7 @@ impl SeriesTable {
     /// overflowed.
     #[must_use]
     pub fn locate(&mut self, identity: &Identity<'_>, registry: &Registry) -> SeriesPlace {
-        match find(&self.index, &self.entries, &identity.key(), |entry| entry.hash) {
+        match find(&self.index, &self.entries, &identity.key(), FlaggedHash::is_of) {
             Some(slot) => SeriesPlace::requested(slot),
             None => self.insert(identity, registry),
         }
@@ -227,7 +229,7 @@ impl SeriesTable {
         let SeriesKind { kind, timer_type } = kind.into();
         let Self { index, entries, text, mapped, .. } = self;
         let key = identifier.key_of_message(kind, name, tags, text);
-        let known = find(index, entries, &key, |entry| entry.line_hash);
+        let known = find(index, entries, &key, FlaggedHash::is_set_and_of);
         let known = known.or_else(|| mapped.find(&key));
         if let Some(slot) = known {
             return SeriesPlace::requested(slot);
@@ -294,7 +296,7 @@ impl SeriesTable {
         identifier.add_agent_tags(&mut tags);
         let name = change.name.as_deref().unwrap_or(line.name);
         let identity = identifier.identify(line.kind, name, &tags).with_timer_type(line.timer_type);
-        let found = find(&self.index, &self.entries, &identity.key(), |entry| entry.hash);
+        let found = find(&self.index, &self.entries, &identity.key(), FlaggedHash::is_of);
         let place = found.map_or_else(|| self.insert(&identity, registry), SeriesPlace::requested);
         if let Some(expire_after) = change.expire_after
             && place.is_requested
@@ -380,7 +382,8 @@ impl SeriesTable {
     }
 
     /// Returns the properties of a line with this weight if its shape is known.
-    #[inline]
+    // Always: the result would go through memory.
+    #[inline(always)]
     pub fn known_line(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
         self.shapes.finish_lookup(lookup, weight)
     }
@@ -392,6 +395,20 @@ impl SeriesTable {
         let (slot, meaning) = self.shapes.find_short(line)?;
         let known = KnownLine { slot, meaning, weight: 1.0 };
         Some(self.record_known(known, line.number, arrival_ns))
+    }
+
+    /// Adds the sample of a short line, if its bytes are known. Returns whether it was added, and not
+    /// dropped by a rule, and the number of bytes after its number up to the next line.
+    #[inline(always)]
+    pub fn record_by_bytes(
+        &mut self,
+        line: &ShortLine<'_>,
+        arrival_ns: u64,
+    ) -> Option<(bool, usize)> {
+        let (known, tail_bytes) = self.shapes.find_by_bytes(line)?;
+        let is_recorded = self.tally.add_number(known.slot, line.number, arrival_ns)
+            || self.record_unusual(known, line.number, arrival_ns);
+        Some((is_recorded, tail_bytes))
     }
 
     /// Adds the sample of a known line with this number. Returns `false` if a rule drops it.
@@ -470,7 +487,7 @@ impl SeriesTable {
         }
         for slot in slots {
             let Some(entry) = self.entries[*slot as usize].take() else { continue };
-            self.index.remove(entry.hash, |other| other == slot);
+            self.index.remove(entry.hash.hash(), |other| other == slot);
             self.free.push(*slot);
         }
         // A shape must not outlive its slot, which the next new series takes.
@@ -491,7 +508,7 @@ impl SeriesTable {
             // no limit.
             let known = self.index.find(hash, |slot| {
                 self.entry(*slot)
-                    .is_some_and(|entry| entry.hash == hash && *entry.series == *series)
+                    .is_some_and(|entry| entry.hash.is_of(hash) && *entry.series == *series)
             });
             if let Some(slot) = known {
                 return SeriesPlace { is_requested: false, ..SeriesPlace::requested(*slot) };
@@ -504,7 +521,7 @@ impl SeriesTable {
     }
 
     fn insert_entry(&mut self, entry: TableEntry) -> SeriesSlot {
-        let hash = entry.hash;
+        let hash = entry.hash.hash();
         let slot = if let Some(slot) = self.free.pop() {
             self.entries[slot as usize] = Some(entry);
             slot
@@ -518,7 +535,7 @@ impl SeriesTable {
         let Self { index, entries, .. } = self;
         // The hash is stored with the entry, so that growing reads no names and tags.
         index.insert_unique(hash, slot, |slot| {
-            entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash)
+            entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash.hash())
         });
         slot
     }
@@ -547,17 +564,17 @@ impl NewLine<'_> {
 }
 
 /// Finds the series with this key: among those in which lines with the same key are recorded, or among
-/// all, as `hash_of` says.
+/// all, as `is_of` says.
 #[inline]
 fn find(
     index: &IncrementalMap<SeriesSlot>,
     entries: &[Option<TableEntry>],
     key: &SeriesKey<'_>,
-    hash_of: impl Fn(&TableEntry) -> u64,
+    is_of: impl Fn(FlaggedHash, u64) -> bool,
 ) -> Option<SeriesSlot> {
     let is_it = |slot: &SeriesSlot| {
         let entry = entries.get(*slot as usize).and_then(Option::as_ref);
-        entry.is_some_and(|entry| hash_of(entry) == key.hash && key.matches(&entry.series))
+        entry.is_some_and(|entry| is_of(entry.hash, key.hash) && key.matches(&entry.series))
     };
     index.find(key.hash, is_it).copied()
 }

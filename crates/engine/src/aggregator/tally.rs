@@ -89,6 +89,13 @@ impl Tally {
         self.cells.get_mut(slot as usize).is_some_and(|cell| cell.set_gauge(value, arrival_ns))
     }
 
+    /// Adds a sample of weight 1 with this number. False if its slot has no cell, or the cell would need
+    /// another form, or has no sample yet.
+    #[inline]
+    pub fn add_number(&mut self, slot: SeriesSlot, number: f64, arrival_ns: u64) -> bool {
+        self.cells.get_mut(slot as usize).is_some_and(|cell| cell.add_number(number, arrival_ns))
+    }
+
     /// Prefetches the cell of a slot.
     #[inline]
     pub fn prefetch(&self, slot: SeriesSlot) {

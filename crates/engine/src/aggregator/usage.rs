@@ -50,9 +50,28 @@ struct OverflowCount {
     overflows: bool,
 }
 
+/// The series of a metric. Nearly every metric has series of one kind, and the entry of such a metric
+/// takes half of the memory.
 #[derive(Debug)]
-struct UsageEntry {
-    /// One of its present or former series, which has its name.
+enum UsageEntry {
+    /// All series since the entry was added are of the kind of `named_by`.
+    OneKind {
+        /// One of its present or former series, which has its name.
+        named_by: Arc<Series>,
+        /// Live series other than overflow series.
+        ordinary: u32,
+        /// Whether there is an overflow series.
+        has_overflow: bool,
+    },
+    SeveralKinds(Box<SeveralKinds>),
+}
+
+/// The number of entries may be that of the series.
+const _: () = assert!(size_of::<UsageEntry>() == 16, "an entry has grown");
+
+#[derive(Debug)]
+struct SeveralKinds {
+    /// As for a single kind.
     named_by: Arc<Series>,
     /// Live series other than overflow series, by kind, because the limit applies to each kind.
     ordinary: [u32; 5],
@@ -61,8 +80,76 @@ struct UsageEntry {
 }
 
 impl UsageEntry {
+    fn new(series: &Arc<Series>) -> Self {
+        Self::OneKind { named_by: Arc::clone(series), ordinary: 0, has_overflow: false }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::OneKind { named_by, .. } => named_by.name(),
+            Self::SeveralKinds(kinds) => kinds.named_by.name(),
+        }
+    }
+
+    /// Live series of all kinds.
     fn series(&self) -> u64 {
-        self.ordinary.iter().map(|count| u64::from(*count)).sum::<u64>() + u64::from(self.overflow)
+        match self {
+            Self::OneKind { ordinary, has_overflow, .. } => {
+                u64::from(*ordinary) + u64::from(*has_overflow)
+            }
+            Self::SeveralKinds(kinds) => {
+                kinds.ordinary.iter().map(|count| u64::from(*count)).sum::<u64>()
+                    + u64::from(kinds.overflow)
+            }
+        }
+    }
+
+    /// Live series of a kind, without an overflow series.
+    fn ordinary(&self, kind: MetricKind) -> u32 {
+        match self {
+            Self::OneKind { named_by, ordinary, .. } if named_by.kind() == kind => *ordinary,
+            Self::OneKind { .. } => 0,
+            Self::SeveralKinds(kinds) => kinds.ordinary[kind as usize],
+        }
+    }
+
+    fn add(&mut self, kind: MetricKind, is_overflow: bool) {
+        match self {
+            Self::OneKind { named_by, has_overflow, ordinary } if named_by.kind() == kind => {
+                if is_overflow {
+                    *has_overflow = true;
+                } else {
+                    *ordinary += 1;
+                }
+            }
+            Self::OneKind { .. } => {
+                self.make_several();
+                self.add(kind, is_overflow);
+            }
+            Self::SeveralKinds(kinds) if is_overflow => kinds.overflow += 1,
+            Self::SeveralKinds(kinds) => kinds.ordinary[kind as usize] += 1,
+        }
+    }
+
+    fn remove(&mut self, kind: MetricKind, is_overflow: bool) {
+        match self {
+            Self::OneKind { has_overflow, .. } if is_overflow => *has_overflow = false,
+            Self::OneKind { ordinary, .. } => *ordinary -= 1,
+            Self::SeveralKinds(kinds) if is_overflow => kinds.overflow -= 1,
+            Self::SeveralKinds(kinds) => kinds.ordinary[kind as usize] -= 1,
+        }
+    }
+
+    fn make_several(&mut self) {
+        if let Self::OneKind { named_by, ordinary, has_overflow } = self {
+            let mut by_kind = [0; 5];
+            by_kind[named_by.kind() as usize] = *ordinary;
+            *self = Self::SeveralKinds(Box::new(SeveralKinds {
+                named_by: Arc::clone(named_by),
+                ordinary: by_kind,
+                overflow: u8::from(*has_overflow),
+            }));
+        }
     }
 }
 
@@ -80,26 +167,16 @@ impl Default for UsageByMetric {
 impl UsageByMetric {
     /// The number of live series of this name and kind, without overflow series.
     pub(super) fn ordinary(&self, name: &str, kind: MetricKind) -> usize {
-        let is_it = |metric: &UsageEntry| metric.named_by.name() == name;
+        let is_it = |metric: &UsageEntry| metric.name() == name;
         let metric = self.by_name.find(self.seed.hash_one(name), is_it);
-        metric.map_or(0, |metric| metric.ordinary[kind as usize] as usize)
+        metric.map_or(0, |metric| metric.ordinary(kind) as usize)
     }
 
     /// Counts a new series.
     pub(super) fn add(&mut self, series: &Arc<Series>, is_overflow: bool) {
         let entry = entry(&mut self.by_name, &self.seed, series.name());
-        let metric = entry
-            .or_insert_with(|| UsageEntry {
-                named_by: Arc::clone(series),
-                ordinary: [0; 5],
-                overflow: 0,
-            })
-            .into_mut();
-        if is_overflow {
-            metric.overflow += 1;
-        } else {
-            metric.ordinary[series.kind() as usize] += 1;
-        }
+        let metric = entry.or_insert_with(|| UsageEntry::new(series)).into_mut();
+        metric.add(series.kind(), is_overflow);
     }
 
     /// Counts the removal of a series.
@@ -108,11 +185,7 @@ impl UsageByMetric {
             return;
         };
         let metric = entry.get_mut();
-        if is_overflow {
-            metric.overflow -= 1;
-        } else {
-            metric.ordinary[series.kind() as usize] -= 1;
-        }
+        metric.remove(series.kind(), is_overflow);
         if metric.series() == 0 {
             entry.remove();
             if let Some(count) = self.overflowed.get_mut(series.name()) {
@@ -148,7 +221,7 @@ impl UsageByMetric {
     }
 
     fn has_series(&self, name: &str) -> bool {
-        let is_it = |metric: &UsageEntry| metric.named_by.name() == name;
+        let is_it = |metric: &UsageEntry| metric.name() == name;
         self.by_name.find(self.seed.hash_one(name), is_it).is_some()
     }
 
@@ -170,9 +243,9 @@ impl UsageByMetric {
         let mut selected = Largest::new(most);
         self.by_name.iter().for_each(|metric| selected.offer(metric.series(), metric));
         let mut selected: Vec<_> = selected.into_items().collect();
-        selected.sort_unstable_by_key(|metric| (Reverse(metric.series()), metric.named_by.name()));
+        selected.sort_unstable_by_key(|metric| (Reverse(metric.series()), metric.name()));
         let usage = |metric: &UsageEntry| MetricUsage {
-            name: metric.named_by.name().to_owned(),
+            name: metric.name().to_owned(),
             series: metric.series(),
         };
         selected.into_iter().map(usage).collect()
@@ -207,8 +280,8 @@ fn entry<'a>(
     seed: &Seeded,
     name: &str,
 ) -> Entry<'a, UsageEntry> {
-    let hash = |metric: &UsageEntry| seed.hash_one(metric.named_by.name());
-    by_name.entry(seed.hash_one(name), |metric| metric.named_by.name() == name, hash)
+    let hash = |metric: &UsageEntry| seed.hash_one(metric.name());
+    by_name.entry(seed.hash_one(name), |metric| metric.name() == name, hash)
 }
 
 #[cfg(test)]
@@ -232,6 +305,32 @@ mod tests {
         assert_eq!(usage, [("most".into(), 6), ("more".into(), 4), ("many".into(), 3)]);
         assert_eq!(metrics.overflowed("most"), 2);
         assert_eq!(metrics.usage(100).len(), 4);
+    }
+
+    #[test]
+    fn series_of_a_metric_count_by_kind() {
+        let mut metrics = UsageByMetric::default();
+        let ordinary = |metrics: &UsageByMetric| {
+            [MetricKind::Counter, MetricKind::Timer, MetricKind::Set]
+                .map(|kind| metrics.ordinary("m", kind))
+        };
+        let all: Vec<_> = [MetricKind::Counter, MetricKind::Counter, MetricKind::Timer]
+            .map(|kind| series(kind, "m"))
+            .into();
+        metrics.add(&all[0], false);
+        metrics.add(&all[0], true);
+        assert_eq!((ordinary(&metrics), metrics.usage(1)[0].series), ([1, 0, 0], 2));
+        metrics.add(&all[1], false);
+        metrics.add(&all[2], true);
+        metrics.add(&all[2], false);
+        assert_eq!((ordinary(&metrics), metrics.usage(1)[0].series), ([2, 1, 0], 5));
+        metrics.remove(&all[0], true);
+        metrics.remove(&all[0], false);
+        metrics.remove(&all[1], false);
+        assert_eq!((ordinary(&metrics), metrics.usage(1)[0].series), ([0, 1, 0], 2));
+        metrics.remove(&all[2], false);
+        metrics.remove(&all[2], true);
+        assert_eq!(metrics.usage(1), []);
     }
 
     #[test]

@@ -290,7 +290,11 @@ impl Recorder {
             return self.decode_lines(bytes, shown, sender);
         }
         let mut lines = lines(bytes);
-        while let Some(MarkedLine { range, mark }) = statsd::next_line(&mut lines) {
+        loop {
+            if way == RecordWay::AtOnce && self.table.shapes().expects_known_bytes() {
+                lines.skip_to(self.record_by_bytes(bytes, lines.start()));
+            }
+            let Some(MarkedLine { range, mark }) = statsd::next_line(&mut lines) else { break };
             let mark = mark.saturating_sub(range.start);
             let line = &bytes[range];
             if way == RecordWay::AtOnce
@@ -303,6 +307,21 @@ impl Recorder {
                 self.enqueue(line, split, (shown(line), sender), way, pending);
             }
         }
+    }
+
+    /// Records the lines from `start` up to one whose bytes are not known. Returns the start of that line.
+    // Not inlined, because the two ways to record a line would take registers from each other.
+    #[inline(never)]
+    fn record_by_bytes(&mut self, bytes: &[u8], mut start: usize) -> usize {
+        while start < bytes.len()
+            && let Some(line) = statsd::read_short(bytes, start)
+            && let Some((is_recorded, tail_bytes)) =
+                self.table.record_by_bytes(&line, self.arrival_ns)
+        {
+            self.counts.count_recorded(is_recorded);
+            start = line.tail_start + tail_bytes;
+        }
+        start
     }
 
     /// Decodes each line.
@@ -816,9 +835,31 @@ mod tests {
         })
     }
 
+    /// Short lines with names of all lengths, among others, with different ends.
+    fn short_line() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            (0_usize..36).prop_map(|length| "abcdefgh".chars().cycle().take(length).collect()),
+            Just("b[a".to_owned()),
+            Just("_e{1,1}".to_owned()),
+            Just(" c".to_owned()),
+        ];
+        let number = prop::sample::select(vec!["1", "12", "1.5", "1234567", "-2", "01", "", "x"]);
+        let kind = prop::sample::select(vec!["c", "g", "ms", "s", "h", "d", "", "c|@0.5", "cc"]);
+        let end = prop::sample::select(vec!["\n", "\n", "\n", "\r\n", " \n", "\n\n", "", "\0\n"]);
+        (name, number, kind, end).prop_map(|(name, number, kind, end): (String, _, _, _)| {
+            format!("{name}:{number}|{kind}{end}")
+        })
+    }
+
     fn agree(protocol: Protocol, lines: &[String]) {
         let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
         agrees(protocol, &[lines.clone(), lines], &AggregationConfig::default());
+    }
+
+    /// The same for lines that come together in a datagram.
+    fn agree_together(protocol: Protocol, datagram: &str) {
+        let windows = [vec![datagram.as_bytes(); 2], vec![], vec![datagram.as_bytes(); 2]];
+        agrees(protocol, &windows, &AggregationConfig::default());
     }
 
     #[test]
@@ -903,6 +944,14 @@ mod tests {
             lines in prop::collection::vec(statsd_line(), 1..60),
         ) {
             agree(Protocol::Statsd, &lines);
+            agree_together(Protocol::Statsd, &lines.join("\n"));
+        }
+
+        #[test]
+        fn a_short_statsd_line_keeps_its_meaning_whatever_is_around_it(
+            lines in prop::collection::vec(short_line(), 1..60),
+        ) {
+            agree_together(Protocol::Statsd, &lines.concat());
         }
     }
 }

@@ -33,6 +33,19 @@ pub struct DatagramLines<'b> {
 }
 
 impl DatagramLines<'_> {
+    /// The start of the next line, and of blanks before it.
+    #[inline]
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Continues with the line that starts at this place.
+    #[inline]
+    pub fn skip_to(&mut self, start: usize) {
+        self.start = start;
+    }
+
     /// Returns the next line like [`DatagramLines::next`], together with the place of its first byte
     /// that equals one of `wanted`. The line end and this byte are found with one search.
     // Always: it is called in one loop, the hottest of all.
@@ -76,10 +89,12 @@ const MIDDLE: usize = 16 * LANES;
 const END: [u8; 1] = [b'\n'];
 
 /// Returns the end of the line that begins at `start`.
-#[inline]
+// Always: it is the first step of each decoded line.
+#[inline(always)]
 fn line_end(bytes: &[u8], start: usize) -> usize {
-    let rest = &bytes[start..];
-    let Some(near) = rest.first_chunk::<NEAR>() else { return find(bytes, start, END) };
+    let Some(near) = bytes.get(start..).and_then(<[u8]>::first_chunk::<NEAR>) else {
+        return end_of_last(bytes, start);
+    };
     // A line of the original statsd ends here, and a call of `memchr` would take longer.
     let ends = marks_near(near, END);
     if ends != 0 {
@@ -88,10 +103,56 @@ fn line_end(bytes: &[u8], start: usize) -> usize {
     far_end(bytes, start + NEAR)
 }
 
+/// The end of a line that begins among the last bytes of a datagram, fewer than [`NEAR`].
+#[inline]
+fn end_of_last(bytes: &[u8], start: usize) -> usize {
+    if bytes.len() < LANES {
+        return find(bytes, start, END);
+    }
+    // With an additional mark at the end.
+    let marks = u64::from(marks_of_last(bytes, start, END)) | 1 << (bytes.len() - start);
+    start + marks.trailing_zeros() as usize
+}
+
 #[inline]
 fn marks_near<const N: usize>(near: &[u8; NEAR], wanted: [u8; N]) -> u32 {
     let lanes = |at: usize| near[at..].first_chunk().map_or(0, |lanes| equal_to(lanes, wanted));
     lanes(0) | lanes(LANES) << LANES
+}
+
+/// Finds the first byte that equals one of `wanted` among [`NEAR`] bytes from `start`. May miss it in a
+/// datagram of few bytes.
+#[inline(always)]
+pub(super) fn find_among_near<const N: usize>(
+    bytes: &[u8],
+    start: usize,
+    wanted: [u8; N],
+) -> Option<usize> {
+    let marks = match bytes.get(start..).and_then(<[u8]>::first_chunk) {
+        Some(near) => marks_near(near, wanted),
+        None => marks_of_last(bytes, start, wanted),
+    };
+    (marks != 0).then(|| start + marks.trailing_zeros() as usize)
+}
+
+/// The marks of the bytes from `start`, which are fewer than [`NEAR`].
+#[inline]
+fn marks_of_last<const N: usize>(bytes: &[u8], start: usize, wanted: [u8; N]) -> u32 {
+    let (marks, marked) = match bytes.last_chunk() {
+        Some(near) => (marks_near(near, wanted), NEAR),
+        None => (marks_of_few(bytes, wanted), bytes.len()),
+    };
+    // Without the marks of bytes before the start.
+    let before = (start + marked).saturating_sub(bytes.len());
+    marks.checked_shr(before as u32).unwrap_or(0)
+}
+
+/// The marks of a datagram of fewer bytes than [`NEAR`]; none if it is shorter than the lanes.
+#[inline]
+fn marks_of_few<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> u32 {
+    let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else { return 0 };
+    // Both lanes together are all bytes.
+    equal_to(first, wanted) | equal_to(last, wanted) << (bytes.len() - LANES)
 }
 
 /// Returns the end of the line that begins at `start`, and the place of its mark: see [`MarkedLine`].
@@ -123,19 +184,15 @@ fn end_and_mark_of_few<const N: usize>(
     start: usize,
     wanted: [u8; N],
 ) -> (usize, usize) {
-    let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+    if bytes.len() < LANES {
         return (find(bytes, start, END), find(bytes, start, wanted));
+    }
+    let place = |marks: u32| {
+        // With an additional mark at the end.
+        let marks = u64::from(marks) >> start | 1 << (bytes.len() - start);
+        start + marks.trailing_zeros() as usize
     };
-    // Both lanes together are all bytes.
-    let passed = bytes.len() - LANES;
-    let place = |first: u32, last: u32| {
-        let marks = (u64::from(first) | u64::from(last) << passed) >> start;
-        start + (marks | 1 << (bytes.len() - start)).trailing_zeros() as usize
-    };
-    (
-        place(equal_to(first, END), equal_to(last, END)),
-        place(equal_to(first, wanted), equal_to(last, wanted)),
-    )
+    (place(marks_of_few(bytes, END)), place(marks_of_few(bytes, wanted)))
 }
 
 /// Returns the end of a line that has no end before `start`.
@@ -190,6 +247,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_near_byte_is_found_unless_the_datagram_is_short(
+            text in "[a:]{0,2}[ab]{0,40}[:b]{0,3}[ab]{0,60}", start in 0_usize..110,
+        ) {
+            let found = find_among_near(text.as_bytes(), start, [b':']);
+            let near = text.bytes().enumerate().skip(start).take(NEAR);
+            let expected = near.filter(|(_, byte)| *byte == b':').map(|(place, _)| place).next();
+            prop_assert_eq!(found, expected.filter(|_| text.len() >= LANES));
+        }
+
         #[test]
         fn lines_are_the_trimmed_texts_between_line_ends(
             parts in prop::collection::vec("[ \t\r]{0,2}[a ]{0,150}", 0..20),

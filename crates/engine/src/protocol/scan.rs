@@ -1,6 +1,6 @@
 //! Finds bytes in the short strings of a line.
 
-use crate::sys::lanes::{LANES, control_or_equal_to, equal_to};
+use crate::sys::lanes::{Alike, LANES, control_or_equal_to, equal_to, equal_to_or_alike};
 
 /// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
 /// no byte does.
@@ -22,6 +22,17 @@ pub(super) fn find_in_either<const N: usize, const M: usize>(
     others: [u8; M],
 ) -> usize {
     find_marked(bytes, start, |lanes| equal_to(lanes, some) | equal_to(lanes, others))
+}
+
+/// Finds the first byte from `start` that equals one of `wanted` or is one of `alike`, like [`find`].
+#[inline]
+pub(super) fn find_or_alike<const N: usize, const M: usize>(
+    bytes: &[u8],
+    start: usize,
+    wanted: [u8; N],
+    alike: [Alike; M],
+) -> usize {
+    find_marked(bytes, start, |lanes| equal_to_or_alike(lanes, wanted, alike))
 }
 
 /// Bytes that [`find_far`] searches in one step.
@@ -165,6 +176,26 @@ impl<'b, M: Fn(&[u8; LANES]) -> u32> Marks<'b, M> {
     }
 }
 
+/// Whether a text consists of digits, at least one, as a time in seconds does.
+#[inline]
+pub(super) fn is_of_digits(text: &[u8]) -> bool {
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) if text.len() <= 16 => {
+            is_word_of_digits(u64::from_le_bytes(*first))
+                && is_word_of_digits(u64::from_le_bytes(*last))
+        }
+        _ => !text.is_empty() && text.iter().all(u8::is_ascii_digit),
+    }
+}
+
+#[inline]
+fn is_word_of_digits(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Both the byte and the byte plus 6 are from 0x30 to 0x3f.
+    (word | word.wrapping_add(0x06 * ONES)) & (0xf0 * ONES) == 0x30 * ONES
+        && word & (0xf0 * ONES) == 0x30 * ONES
+}
+
 /// Pads a text that is shorter than the lanes with zeros.
 fn padded(text: &[u8]) -> [u8; LANES] {
     let mut lanes = [0; LANES];
@@ -195,6 +226,17 @@ mod tests {
             let expected = bytes.iter().skip(start).position(|byte| b"cd".contains(byte));
             let expected = expected.map_or(bytes.len(), |place| start + place);
             prop_assert_eq!(find(bytes, start, [b'd', b'c']), expected);
+        }
+
+        #[test]
+        fn a_text_of_digits_has_no_other_byte(
+            mut text in prop::collection::vec(b'0'..=b'9', 0..20), byte in any::<u8>(), place in 0_usize..40,
+        ) {
+            if let Some(replaced) = text.get_mut(place) {
+                *replaced = byte;
+            }
+            let expected = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+            prop_assert_eq!(is_of_digits(&text), expected);
         }
 
         #[test]

@@ -101,8 +101,8 @@ impl<'a> Split<'a> {
     #[inline(always)]
     pub(super) fn short_at(line: &'a [u8], colon: usize) -> Option<ShortSplit<'a>> {
         let start = colon + 1;
-        let ShortNumber { number, length } = word_at(line, start).and_then(ShortNumber::of)?;
-        let (before, after) = (line.get(..start)?, line.get(start + length..)?);
+        let (number, end) = short_number(line, start)?;
+        let (before, after) = (line.get(..start)?, line.get(end..)?);
         Some(ShortSplit { before, after, number })
     }
 
@@ -231,12 +231,21 @@ pub struct NumberPlaces {
 
 /// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
 #[inline(always)]
-fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
+pub(super) fn simple_number(
+    line: &[u8],
+    start: usize,
+    may_be_negative: bool,
+) -> Option<(f64, usize)> {
     // Most numbers are short.
-    if let Some(short) = word_at(line, start).and_then(ShortNumber::of) {
-        return Some((short.number, start + short.length));
-    }
-    any_simple_number(line, start, may_be_negative)
+    short_number(line, start).or_else(|| any_simple_number(line, start, may_be_negative))
+}
+
+/// Reads a number of at most seven characters without a sign or an exponent, and returns it with its
+/// end.
+#[inline(always)]
+pub(super) fn short_number(line: &[u8], start: usize) -> Option<(f64, usize)> {
+    let ShortNumber { number, length } = word_at(line, start).and_then(ShortNumber::of)?;
+    Some((number, start + length))
 }
 
 /// A number of at most seven characters without a sign or an exponent.

@@ -48,6 +48,7 @@ use model::{MetricKind, TimerType};
 mod name;
 mod plain;
 mod sections;
+mod short;
 mod split;
 mod tags;
 mod text;
@@ -56,6 +57,7 @@ mod values;
 use self::name::{plain_name, read_name_with_tags};
 use self::plain::PlainLine;
 use self::sections::{Sections, read_more_sections, read_sections};
+pub use self::short::{ShortLine, TAIL_BYTES, read_short};
 pub use self::split::{next_line, split, split_short};
 use self::tags::TagReader;
 use self::text::{LineText, TextPart};
@@ -129,17 +131,22 @@ struct EachSample<'e, F>(&'e mut F);
 impl<'a, F: FnMut(Result<Sample<'a>, Rejection>)> LineSink<'a> for EachSample<'_, F> {
     fn line(&mut self, line: StatsdLine<'a, '_>) {
         let StatsdLine { name, tags, runs, is_timestamped } = line;
+        let sample = |name: Cow<'a, str>, run: &ValueRun<'a>, value| Sample {
+            name,
+            value,
+            weight: run.weight,
+            tags: tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            facts: LineFacts { timer_type: run.timer_type(), is_timestamped },
+        };
+        // Most lines have one value.
+        if let [run] = runs
+            && let Some(value) = run.single_value()
+        {
+            return (self.0)(Ok(sample(name, run, value)));
+        }
         for run in runs {
-            let facts = LineFacts { timer_type: run.timer_type(), is_timestamped };
             run.for_each_value(|value| {
-                (self.0)(value.map(|value| Sample {
-                    name: name.clone(),
-                    value,
-                    weight: run.weight,
-                    tags:
-                        tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-                    facts,
-                }));
+                (self.0)(value.map(|value| sample(name.clone(), run, value)));
             });
         }
     }
@@ -179,7 +186,7 @@ fn decode_or_skip<'a>(
     tags: &mut TagReader<'a, '_>,
     sink: &mut impl LineSink<'a>,
 ) -> bool {
-    if line.starts_with(b"_e{") || line.starts_with(b"_sc|") {
+    if line.first() == Some(&b'_') && (line.starts_with(b"_e{") || line.starts_with(b"_sc|")) {
         return false;
     }
     let read = read_text(line, at).and_then(|line| decode_text(line, tags, sink));

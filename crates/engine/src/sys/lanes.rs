@@ -14,6 +14,27 @@ pub fn equal_to<const N: usize>(bytes: &[u8; LANES], wanted: [u8; N]) -> u32 {
     imp::mask::<N, false>(bytes, wanted)
 }
 
+/// Like [`equal_to`], but bytes that equal one of `alike` with its bits set are also wanted: one
+/// comparison for up to `2^bits` bytes.
+#[inline]
+#[must_use]
+pub fn equal_to_or_alike<const N: usize, const M: usize>(
+    bytes: &[u8; LANES],
+    wanted: [u8; N],
+    alike: [Alike; M],
+) -> u32 {
+    imp::mask_or_alike(bytes, wanted, alike)
+}
+
+/// The bytes that become `equal` when `bits` are set in them.
+#[derive(Clone, Copy, Debug)]
+pub struct Alike {
+    /// The bits in which the bytes may differ.
+    pub bits: u8,
+    /// The byte with all of them.
+    pub equal: u8,
+}
+
 /// Like [`equal_to`], but control characters, those below a blank, are also wanted.
 #[inline]
 #[must_use]
@@ -45,7 +66,30 @@ mod sse2 {
         _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128,
     };
 
-    use super::{AROUND, LANES};
+    use super::{AROUND, Alike, LANES};
+
+    #[inline]
+    pub(super) fn mask_or_alike<const N: usize, const M: usize>(
+        bytes: &[u8; LANES],
+        wanted: [u8; N],
+        alike: [Alike; M],
+    ) -> u32 {
+        // SAFETY: as below.
+        unsafe {
+            let lanes = _mm_loadu_si128(bytes.as_ptr().cast());
+            let mut hits = _mm_setzero_si128();
+            for byte in wanted {
+                let equal = _mm_cmpeq_epi8(lanes, _mm_set1_epi8(byte.cast_signed()));
+                hits = _mm_or_si128(hits, equal);
+            }
+            for Alike { bits, equal } in alike {
+                let set = _mm_or_si128(lanes, _mm_set1_epi8(bits.cast_signed()));
+                let equal = _mm_cmpeq_epi8(set, _mm_set1_epi8(equal.cast_signed()));
+                hits = _mm_or_si128(hits, equal);
+            }
+            _mm_movemask_epi8(hits).cast_unsigned()
+        }
+    }
 
     #[inline]
     pub(super) fn mask<const N: usize, const CONTROLS: bool>(
@@ -92,7 +136,7 @@ mod sse2 {
 /// The same with eight bytes in an integer.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::{AROUND, LANES};
+    use super::{AROUND, Alike, LANES};
 
     const ONES: u64 = 0x0101_0101_0101_0101;
     const LOWS: u64 = 0x7f * ONES;
@@ -105,6 +149,19 @@ mod portable {
         let both = u128::from_le_bytes(*bytes);
         let half = |word| mask_of_word::<N, CONTROLS>(word, wanted);
         half(both as u64) | half((both >> 64) as u64) << 8
+    }
+
+    #[inline]
+    pub(super) fn mask_or_alike<const N: usize, const M: usize>(
+        bytes: &[u8; LANES],
+        wanted: [u8; N],
+        alike: [Alike; M],
+    ) -> u32 {
+        let with_bits = |bits: u8| bytes.map(|byte| byte | bits);
+        let hits = |mask, Alike { bits, equal }: Alike| {
+            mask | self::mask::<1, false>(&with_bits(bits), [equal])
+        };
+        alike.into_iter().fold(mask::<N, false>(bytes, wanted), hits)
     }
 
     #[inline]
@@ -161,6 +218,17 @@ mod tests {
             let controls = expected(bytes, |byte| byte < b' ' || wanted.contains(&byte));
             prop_assert_eq!(control_or_equal_to(&bytes, wanted), controls);
             prop_assert_eq!(portable::mask::<2, true>(&bytes, wanted), controls);
+        }
+
+        #[test]
+        fn bytes_that_differ_only_in_given_bits_are_alike(
+            bytes in any::<[u8; LANES]>(), wanted in any::<u8>(), bits in any::<u8>(), equal in any::<u8>(),
+        ) {
+            let is_wanted = |byte: u8| byte == wanted || byte | bits == equal | bits;
+            let expected = expected(bytes, is_wanted);
+            let alike = [Alike { bits, equal: equal | bits }];
+            prop_assert_eq!(equal_to_or_alike(&bytes, [wanted], alike), expected);
+            prop_assert_eq!(portable::mask_or_alike(&bytes, [wanted], alike), expected);
         }
     }
 

@@ -41,6 +41,10 @@ pub fn check(input: &[u8]) {
     // The empty window lets series expire.
     let windows = [twice, some, vec![], all.clone(), all];
     agrees(protocol, &windows, &low_limits());
+    // In one datagram, the end of a line is where the next one begins.
+    let together = vec![lines];
+    let windows_of_one = [together.clone(), together.clone(), vec![], together.clone(), together];
+    agrees(protocol, &windows_of_one, &low_limits());
     agrees_with_rules(protocol, &windows, &low_limits(), &COMPARED_RULES);
     // Without memory for names, the rules apply to each line that is decoded.
     let forgetful = AggregationConfig { rule_cache: ByteSize::from_bytes(1), ..low_limits() };

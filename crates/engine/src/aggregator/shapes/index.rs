@@ -10,6 +10,8 @@ use crate::aggregator::tally::SeriesSlot;
 const WAYS: usize = 4;
 /// Number of buckets of the smallest table.
 const BUCKETS_MIN: usize = 256;
+/// Size of the smallest table.
+pub(super) const BYTES_MIN: usize = BUCKETS_MIN * size_of::<Bucket>();
 /// The table grows when buckets have this many entries on average. Up to then, few entries find no
 /// room in either of their buckets.
 const LOAD_MAX: usize = 3;
@@ -43,7 +45,7 @@ struct Bucket {
     firsts: [u64; WAYS],
     /// [`LineHash::second`] and [`CAME_AGAIN`]; 0 if the way is free.
     seconds: [u32; WAYS],
-    /// The slot and, in the lowest bits, the meaning.
+    /// [`ShapeTarget::to_bits`].
     targets: [u32; WAYS],
 }
 
@@ -54,11 +56,24 @@ pub(super) struct ShapeTarget {
     pub(super) meaning: NumberMeaning,
 }
 
+impl ShapeTarget {
+    /// Both in one word. The slot is at most [`SLOT_MAX`].
+    #[inline]
+    pub(super) fn to_bits(self) -> u32 {
+        (self.slot << MEANING_BITS) | self.meaning as u32
+    }
+
+    /// The target with these bits.
+    #[inline]
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self { slot: bits >> MEANING_BITS, meaning: NumberMeaning::from_bits(bits) }
+    }
+}
+
 impl ShapeIndex {
     /// Creates an empty table that takes at most `bytes_max` bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
-        let fit = bytes_max / size_of::<Bucket>();
-        let buckets_max = if fit < BUCKETS_MIN { 0 } else { fit };
+        let buckets_max = if bytes_max < BYTES_MIN { 0 } else { bytes_max / size_of::<Bucket>() };
         Self { buckets: Vec::new(), buckets_max, count: 0, without_room: 0 }
     }
 
@@ -100,7 +115,7 @@ impl ShapeIndex {
         if self.count >= self.buckets.len() * LOAD_MAX && self.buckets.len() < self.buckets_max {
             self.grow();
         }
-        let entry = Entry { hash, target: (target.slot << MEANING_BITS) | target.meaning as u32 };
+        let entry = Entry { hash, target: target.to_bits() };
         let homes = self.buckets_of(hash);
         if homes.iter().any(|index| self.buckets[*index].overwrite(entry)) {
             return;
@@ -116,7 +131,7 @@ impl ShapeIndex {
     pub(super) fn retain(&mut self, keep: impl Fn(SeriesSlot) -> bool) {
         for bucket in &mut self.buckets {
             for way in 0..WAYS {
-                if bucket.is_taken(way) && !keep(bucket.targets[way] >> MEANING_BITS) {
+                if bucket.is_taken(way) && !keep(ShapeTarget::from_bits(bucket.targets[way]).slot) {
                     bucket.seconds[way] = 0;
                     self.count -= 1;
                 }
@@ -185,7 +200,7 @@ impl ShapeIndex {
 #[derive(Clone, Copy)]
 struct Entry {
     hash: LineHash,
-    /// The slot and the meaning, as in [`Bucket::targets`].
+    /// As in [`Bucket::targets`].
     target: u32,
 }
 
@@ -205,9 +220,7 @@ impl Bucket {
         if self.seconds[way] & CAME_AGAIN == 0 {
             self.seconds[way] |= CAME_AGAIN;
         }
-        let target = self.targets[way];
-        let meaning = NumberMeaning::from_bits(target);
-        Some(ShapeTarget { slot: target >> MEANING_BITS, meaning })
+        Some(ShapeTarget::from_bits(self.targets[way]))
     }
 
     fn is_taken(&self, way: usize) -> bool {

@@ -6,7 +6,7 @@ use super::super::seed::{self, KeyStream};
 use crate::protocol::split::{LinePieces, PIECES};
 
 /// Bytes that are hashed in one step.
-const STEP: usize = 16;
+pub(super) const STEP: usize = 16;
 /// Bytes that fit into one word of a step.
 const SHORT: usize = 8;
 
@@ -189,7 +189,7 @@ impl Sums {
 }
 
 #[inline]
-fn words(step: &[u8; STEP]) -> [u64; 2] {
+pub(super) fn words(step: &[u8; STEP]) -> [u64; 2] {
     let both = u128::from_le_bytes(*step);
     [both as u64, (both >> 64) as u64]
 }
@@ -197,7 +197,7 @@ fn words(step: &[u8; STEP]) -> [u64; 2] {
 /// The bytes of a piece that is shorter than a step. Different bytes of the same length give different
 /// words.
 #[inline]
-fn short_words(piece: &[u8]) -> [u64; 2] {
+pub(super) fn short_words(piece: &[u8]) -> [u64; 2] {
     let wide = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
     if let (Some(start), Some(end)) = (piece.first_chunk(), piece.last_chunk()) {
         return [wide(start), wide(end)];

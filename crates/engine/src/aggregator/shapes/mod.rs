@@ -6,7 +6,8 @@
 //! values, `m:1:2|c`: it has the shape of the line with one.
 //!
 //! A shape is stored as a hash, for which senders cannot construct a collision. So all shapes take the
-//! same little room, however long they are.
+//! same little room, however long they are. As long as there are few of them, the short ones are stored
+//! with their bytes, too, which are faster to compare than to hash.
 //!
 //! A lookup has steps, so that a caller with several lines can overlap their waits for memory:
 //! [`Shapes::start_lookup`] and [`Shapes::prefetch`] for each line, then [`Shapes::find_candidate`] for
@@ -15,14 +16,18 @@
 
 mod index;
 mod line_hash;
+mod short_lines;
 
 use model::MetricKind;
 
 use self::index::{ShapeIndex, ShapeTarget};
 use self::line_hash::{LINE_BYTES_MAX, LineHash, LineHasher};
+use self::short_lines::ShortLines;
+use super::seed;
 use super::tally::SeriesSlot;
 use crate::protocol::SampleValue;
 use crate::protocol::split::{ShortSplit, Split};
+use crate::protocol::statsd::ShortLine;
 
 /// The meaning of the number in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +113,8 @@ pub struct Shapes {
     /// Takes no memory until the first shape is learned.
     index: ShapeIndex,
     hasher: LineHasher,
+    /// Shapes that are also in `index`, or were.
+    short: ShortLines,
     /// Whether no shape was added or removed since [`Shapes::start_finding`]: the entries that
     /// lookups have found since then are still valid.
     is_unchanged: bool,
@@ -118,7 +125,10 @@ impl Shapes {
     /// learns a shape.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { index: ShapeIndex::new(bytes_max), hasher: LineHasher::new(), is_unchanged: false }
+        let spare = bytes_max.saturating_sub(index::BYTES_MIN) / 2;
+        let short = ShortLines::new(spare, &mut seed::draw_key());
+        let index = ShapeIndex::new(bytes_max - short.bytes_max());
+        Self { index, hasher: LineHasher::new(), short, is_unchanged: false }
     }
 
     /// Whether it can learn shapes.
@@ -197,12 +207,30 @@ impl Shapes {
     }
 
     /// Returns the series of a short line and the meaning of its number, if its shape is known: all
-    /// steps of a lookup at once.
+    /// steps of a lookup at once. From then on, [`Shapes::find_by_bytes`] may find the line.
     #[inline(always)]
     pub fn find_short(&mut self, split: &ShortSplit<'_>) -> Option<(SeriesSlot, NumberMeaning)> {
         let hash = self.hasher.hash_short(split.before, split.after)?;
-        let ShapeTarget { slot, meaning } = self.find(hash)?;
-        Some((slot, meaning))
+        let target = self.find(hash)?;
+        if split.before.len() <= short_lines::NAME_MAX {
+            self.short.insert(split, target);
+        }
+        Some((target.slot, target.meaning))
+    }
+
+    /// Whether [`Shapes::find_by_bytes`] is worth a try with the next line.
+    #[inline(always)]
+    pub fn expects_known_bytes(&mut self) -> bool {
+        self.short.expects_known()
+    }
+
+    /// Returns the properties of a short line, if its bytes are known, and the number of bytes after its
+    /// number up to the next line.
+    #[inline(always)]
+    pub fn find_by_bytes(&mut self, line: &ShortLine<'_>) -> Option<(KnownLine, usize)> {
+        let found = self.short.find(line)?;
+        let ShapeTarget { slot, meaning } = found.target;
+        Some((KnownLine { slot, meaning, weight: 1.0 }, found.tail_bytes))
     }
 
     #[inline]
@@ -225,6 +253,9 @@ impl Shapes {
         if let Some(hash) = hash {
             self.is_unchanged = false;
             self.index.insert(hash, ShapeTarget { slot, meaning });
+            if self.index.len() > short_lines::LINES_MAX {
+                self.short.clear();
+            }
         }
     }
 
@@ -233,7 +264,8 @@ impl Shapes {
         self.is_unchanged = false;
         // A scan of the whole index, which is needed only when series expire. Lists of the shapes
         // of each slot would take memory all the time.
-        self.index.retain(keep);
+        self.index.retain(&keep);
+        self.short.retain(&keep);
     }
 }
 

@@ -4,16 +4,23 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::super::scan::{find, find_in_either};
+use super::super::scan::{find, find_in_either, find_or_alike};
 use super::super::{RejectReason, Rejection};
 use super::tags::TagReader;
 use super::text::LineText;
+use crate::sys::lanes::Alike;
+
+/// `[` and `;`, and `{` and Escape, which few names have.
+const LIKE_BRACKET: Alike = Alike { bits: 0x60, equal: b'{' };
+/// `]` and `|`, and `}` and `\`, which few names have.
+const LIKE_BAR: Alike = Alike { bits: 0x21, equal: b'}' };
 
 /// Returns the name of a line and the place of the colon after it. `None` if the name has tags, or a
-/// character that may begin some, which few names have.
+/// character that may begin some or is like one, which few names have.
 #[inline]
 pub(super) fn plain_name(line: LineText<'_>) -> Option<(Cow<'_, str>, usize)> {
-    let colon = find_in_either(line.bytes(), 0, [b':', b',', b'[', b']', b'|'], [b';', b'#']);
+    // Seven bytes with five comparisons.
+    let colon = find_or_alike(line.bytes(), 0, [b':', b',', b'#'], [LIKE_BRACKET, LIKE_BAR]);
     let is_plain = colon > 0 && line.bytes().get(colon) == Some(&b':');
     is_plain.then(|| (Cow::Borrowed(line.part(0..colon)), colon))
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::split::Split;
+use super::super::split::simple_number;
 use super::name::plain_name;
 use super::text::LineText;
 use super::values::{StatsdKind, ValueRun};
@@ -23,7 +23,7 @@ impl<'a> PlainLine<'a> {
         let bytes = line.bytes();
         let (name, colon) = plain_name(line)?;
         // Without a sign, which has a meaning in a gauge.
-        let Split { number, number_end, .. } = Split::at_number(bytes, colon + 1, false)?;
+        let (number, number_end) = simple_number(bytes, colon + 1, false)?;
         if bytes.get(number_end) != Some(&b'|') {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::super::scan::find;
+use super::super::scan::{find, is_of_digits};
 use super::super::{RejectReason, Rejection, parse_finite, weight_at};
 use super::tags::TagReader;
 use super::text::{LineText, TextPart};
@@ -57,6 +57,11 @@ pub(super) fn read_more_sections<'a>(
             continue;
         }
         bar = find(bytes, start, [b'|']);
+        if let Some((b'T', time)) = bytes.get(start..bar).and_then(<[u8]>::split_first) {
+            // Other text after the `T` is no time, and has no effect either.
+            sections.is_timestamped |= is_of_digits(time);
+            continue;
+        }
         if let Some(values) = read_section(line.between(start..bar), sections)? {
             bar = read_types(line, values, bar, sections)?;
         }
@@ -102,11 +107,6 @@ fn read_section<'a>(
             Ok(untyped)
         }
         ([b':', _, ..], _) => Ok(Some(section.from(1))),
-        ([b'T', time @ ..], _) => {
-            // Other text after the `T` is no time, and has no effect either.
-            sections.is_timestamped |= !time.is_empty() && time.iter().all(u8::is_ascii_digit);
-            Ok(None)
-        }
         _ => ignore_extension(section).map(|()| None),
     }
 }

@@ -1,7 +1,7 @@
 //! Splits a line around its numbers, without decoding it.
 
 use super::super::lines::{DatagramLines, MarkedLine};
-use super::super::scan::{find, find_far};
+use super::super::scan::{find, find_far, is_of_digits};
 use super::super::split::{ShortSplit, Split};
 
 /// Minimum number of bytes from the bar before the type to the end of a line with a rate or a timestamp:
@@ -101,8 +101,7 @@ fn leave_out_rate(split: &mut Split<'_>, start: usize, end: usize) -> bool {
 
 fn leave_out_time(split: &mut Split<'_>, start: usize, end: usize) -> bool {
     // Any other text after the `T` is valid too, and remains in the shape.
-    let time = &split.line[start..end];
-    if !split.has_time() && !time.is_empty() && time.iter().all(u8::is_ascii_digit) {
+    if !split.has_time() && is_of_digits(&split.line[start..end]) {
         split.leave_out_time(start, end);
     }
     true

@@ -26,7 +26,9 @@ impl<'a, 'l> TagReader<'a, 'l> {
     /// Sorts the tags of the line, and removes those that an equal key or an empty value removes.
     #[inline]
     pub(super) fn normalized(&mut self) -> &TextTags<'a> {
-        normalize_tags(&mut self.tags);
+        if !self.tags.is_empty() {
+            normalize_tags(&mut self.tags);
+        }
         &self.tags
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memchr_iter;
 use model::{MetricKind, TimerType};
 
-use super::super::split::Split;
+use super::super::split::simple_number;
 use super::super::{RejectReason, Rejection, SampleValue, parse_finite};
 use super::text::TextPart;
 
@@ -122,12 +122,12 @@ impl<'a> ValueRun<'a> {
         // Most values are simple numbers, whose end is found while they are read. A gauge with a
         // sign is a change.
         let may_be_negative = self.kind != StatsdKind::Gauge;
-        if let Some(split) = Split::at_number(values.text.as_bytes(), 0, may_be_negative)
-            && let Some(value) = self.kind.value(split.number)
+        if let Some((number, end)) = simple_number(values.bytes(), 0, may_be_negative)
+            && let Some(value) = self.kind.value(number)
         {
-            match values.text.as_bytes().get(split.number_end) {
+            match values.bytes().get(end) {
                 None => return (Ok(value), None),
-                Some(b':') => return (Ok(value), Some(values.from(split.number_end + 1))),
+                Some(b':') => return (Ok(value), Some(values.from(end + 1))),
                 Some(_) => {}
             }
         }
