@@ -92,6 +92,8 @@ pub struct SeriesPlace {
     pub slot: SeriesSlot,
     /// Whether the slot belongs to the series itself.
     pub is_requested: bool,
+    /// Whether the table knew the series of such a line.
+    pub was_known: bool,
     /// Whether a rule rejects the line, which this table did not know:
     /// [`SeriesTable::rejection`] is the reason.
     pub is_rejected: bool,
@@ -100,7 +102,7 @@ pub struct SeriesPlace {
 impl SeriesPlace {
     #[inline]
     fn requested(slot: SeriesSlot) -> Self {
-        Self { slot, is_requested: true, is_rejected: false }
+        Self { slot, is_requested: true, was_known: false, is_rejected: false }
     }
 }
 
@@ -230,7 +232,7 @@ impl SeriesTable {
         let known = find(index, entries, &key, |entry| entry.line_hash);
         let known = known.or_else(|| mapped.find(&key));
         if let Some(slot) = known {
-            return SeriesPlace::requested(slot);
+            return SeriesPlace { was_known: true, ..SeriesPlace::requested(slot) };
         }
         let (hash, text) = (key.hash, key.text.to_vec());
         let mut sent = Tags::new();
@@ -276,7 +278,7 @@ impl SeriesTable {
             RuleVerdict::Reject(rejection) => {
                 self.rejection = Some(rejection);
                 self.remember(line, DROPPED, registry);
-                SeriesPlace { slot: DROPPED, is_requested: true, is_rejected: true }
+                SeriesPlace { is_rejected: true, ..SeriesPlace::requested(DROPPED) }
             }
         }
     }
@@ -380,7 +382,8 @@ impl SeriesTable {
     }
 
     /// Returns the properties of a line with this weight if its shape is known.
-    #[inline]
+    // Always: the result would go through memory.
+    #[inline(always)]
     pub fn known_line(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
         self.shapes.finish_lookup(lookup, weight)
     }

@@ -175,7 +175,13 @@ impl<'a> Split<'a> {
     #[inline]
     #[must_use]
     pub fn has_time(&self) -> bool {
-        self.time != Gap::NONE
+        self.time.start != Gap::NONE.start
+    }
+
+    /// The same places in another line of the same length, which has the same numbers there.
+    pub(super) fn of_line<'b>(&self, line: &'b [u8]) -> Split<'b> {
+        let Self { line: _, number_start, number_end, number, weight, rate, time } = *self;
+        Split { line, number_start, number_end, number, weight, rate, time }
     }
 
     /// Whether these are the places at which a decoder found the numbers of the line.
@@ -231,7 +237,11 @@ pub struct NumberPlaces {
 
 /// Reads a number that is simple, and returns it with its end: see [`Split::at_number`].
 #[inline(always)]
-fn simple_number(line: &[u8], start: usize, may_be_negative: bool) -> Option<(f64, usize)> {
+pub(super) fn simple_number(
+    line: &[u8],
+    start: usize,
+    may_be_negative: bool,
+) -> Option<(f64, usize)> {
     // Most numbers are short.
     if let Some(short) = word_at(line, start).and_then(ShortNumber::of) {
         return Some((short.number, start + short.length));
@@ -301,7 +311,7 @@ impl ShortNumber {
 /// The eight bytes from `at`, with zeros after the end of the line. `None` if the line ends before
 /// `at`.
 #[inline]
-fn word_at(line: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word_at(line: &[u8], at: usize) -> Option<u64> {
     let rest = line.get(at..)?;
     if let Some(bytes) = rest.first_chunk() {
         return Some(u64::from_le_bytes(*bytes));
