@@ -94,6 +94,8 @@ pub struct SeriesPlace {
     pub slot: SeriesSlot,
     /// Whether the slot belongs to the series itself.
     pub is_requested: bool,
+    /// Whether the table knew the series of such a line.
+    pub was_known: bool,
     /// Whether a rule rejects the line, which this table did not know:
     /// [`SeriesTable::rejection`] is the reason.
     pub is_rejected: bool,
@@ -102,7 +104,7 @@ pub struct SeriesPlace {
 impl SeriesPlace {
     #[inline]
     fn requested(slot: SeriesSlot) -> Self {
-        Self { slot, is_requested: true, is_rejected: false }
+        Self { slot, is_requested: true, was_known: false, is_rejected: false }
     }
 }
 
@@ -232,7 +234,7 @@ impl SeriesTable {
         let known = find(index, entries, &key, FlaggedHash::is_set_and_of);
         let known = known.or_else(|| mapped.find(&key));
         if let Some(slot) = known {
-            return SeriesPlace::requested(slot);
+            return SeriesPlace { was_known: true, ..SeriesPlace::requested(slot) };
         }
         let (hash, text) = (key.hash, key.text.to_vec());
         let mut sent = Tags::new();
@@ -278,7 +280,7 @@ impl SeriesTable {
             RuleVerdict::Reject(rejection) => {
                 self.rejection = Some(rejection);
                 self.remember(line, DROPPED, registry);
-                SeriesPlace { slot: DROPPED, is_requested: true, is_rejected: true }
+                SeriesPlace { is_rejected: true, ..SeriesPlace::requested(DROPPED) }
             }
         }
     }

@@ -28,6 +28,7 @@ pub mod passed;
 mod receive_buffer;
 pub mod recorder;
 pub mod rejected;
+mod reordered;
 mod sender_lookup;
 pub mod senders;
 mod shown;

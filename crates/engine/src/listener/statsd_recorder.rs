@@ -23,6 +23,8 @@ pub(super) struct StatsdRecorder<'r, 'a, S> {
     pub(super) arrival_ns: u64,
     /// The properties of the line, if such lines can be cached.
     pub(super) known: Option<KnownLine>,
+    /// Whether the series of the line was known.
+    pub(super) was_known: bool,
 }
 
 /// The series of the values of one type.
@@ -164,6 +166,7 @@ impl<'a, S: Origin> StatsdRecorder<'_, 'a, S> {
         if self.known.is_none() && place.is_requested {
             let known = |meaning| KnownLine { slot: place.slot, meaning, weight };
             self.known = NumberMeaning::of(value).map(known);
+            self.was_known = place.was_known;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Finds bytes in the short strings of a line.
 
-use crate::sys::lanes::{Alike, LANES, control_or_equal_to, equal_to, equal_to_or_alike};
+use crate::sys::lanes::{
+    Alike, LANES, any_equal, control_or_equal_to, equal_to, equal_to_or_alike,
+};
 
 /// Finds the first byte from `start` that equals one of `wanted`. Returns the length of `bytes` if
 /// no byte does.
@@ -43,14 +45,15 @@ const BLOCK: usize = 4 * LANES;
 pub(super) fn find_far(bytes: &[u8], start: usize, wanted: u8) -> usize {
     let mut at = start;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let marks = marks_of_block(block, |lanes| equal_to(lanes, [wanted]));
-        if marks != 0 {
+        if has(block, wanted) {
+            let marks = marks_of_block(block, |lanes| equal_to(lanes, [wanted]));
             return at + marks.trailing_zeros() as usize;
         }
         at += BLOCK;
     }
     let left = bytes.len().saturating_sub(at);
     match bytes.last_chunk() {
+        Some(block) if left > 0 && !has(block, wanted) => bytes.len(),
         // The last block of the line, without the marks of bytes that were searched before, and with
         // an additional mark at the end.
         Some(block) if left > 0 => {
@@ -60,6 +63,12 @@ pub(super) fn find_far(bytes: &[u8], start: usize, wanted: u8) -> usize {
         }
         _ => find(bytes, at, [wanted]),
     }
+}
+
+/// Whether a block has this byte. Most blocks have not.
+#[inline]
+fn has(block: &[u8; BLOCK], wanted: u8) -> bool {
+    block.as_chunks().0.first_chunk().is_some_and(|lanes| any_equal(lanes, wanted))
 }
 
 #[inline]

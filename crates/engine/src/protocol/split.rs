@@ -175,7 +175,13 @@ impl<'a> Split<'a> {
     #[inline]
     #[must_use]
     pub fn has_time(&self) -> bool {
-        self.time != Gap::NONE
+        self.time.start != Gap::NONE.start
+    }
+
+    /// The same places in another line of the same length, which has the same numbers there.
+    pub(super) fn of_line<'b>(&self, line: &'b [u8]) -> Split<'b> {
+        let Self { line: _, number_start, number_end, number, weight, rate, time } = *self;
+        Split { line, number_start, number_end, number, weight, rate, time }
     }
 
     /// Whether these are the places at which a decoder found the numbers of the line.
@@ -310,7 +316,7 @@ impl ShortNumber {
 /// The eight bytes from `at`, with zeros after the end of the line. `None` if the line ends before
 /// `at`.
 #[inline]
-fn word_at(line: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word_at(line: &[u8], at: usize) -> Option<u64> {
     let rest = line.get(at..)?;
     if let Some(bytes) = rest.first_chunk() {
         return Some(u64::from_le_bytes(*bytes));

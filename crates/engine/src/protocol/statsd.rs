@@ -46,6 +46,7 @@ use memchr::memchr;
 use model::{MetricKind, TimerType};
 
 mod name;
+mod order;
 mod plain;
 mod sections;
 mod short;
@@ -55,6 +56,7 @@ mod text;
 mod values;
 
 use self::name::{plain_name, read_name_with_tags};
+pub use self::order::TagOrder;
 use self::plain::PlainLine;
 use self::sections::{Sections, read_more_sections, read_sections};
 pub use self::short::{ShortLine, TAIL_BYTES, read_short};

@@ -91,6 +91,11 @@ impl ShapeIndex {
         self.buckets_max > 0
     }
 
+    /// Whether another entry finds room, apart from a few that have two full buckets.
+    pub(super) fn has_room(&self) -> bool {
+        self.count < self.buckets_max * LOAD_MAX
+    }
+
     /// Prefetches the first (0) or second (1) bucket of this hash for [`ShapeIndex::find_in`].
     #[inline]
     pub(super) fn prefetch(&self, place: usize, hash: LineHash) {

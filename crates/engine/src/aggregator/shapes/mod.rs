@@ -138,6 +138,12 @@ impl Shapes {
         self.index.is_enabled()
     }
 
+    /// Whether it can learn another shape without removing one.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.index.has_room()
+    }
+
     /// The number of shapes.
     #[inline]
     #[must_use]
@@ -195,7 +201,7 @@ impl Shapes {
     }
 
     /// Returns the properties of the line, if its shape is known; `weight` is that of its split.
-    #[inline]
+    #[inline(always)]
     pub fn finish_lookup(&mut self, lookup: ShapeLookup, weight: f64) -> Option<KnownLine> {
         let target = match lookup.found {
             // A line decoded since may have moved or removed the entry.
