@@ -157,6 +157,17 @@ mod tests {
         async fn send(&mut self, _batch: &mut Batch) -> Result<(), SendError> {
             Ok(())
         }
+
+        fn readable(&self, payload: &[u8]) -> Option<String> {
+            (payload == b"binary").then(|| "lines".to_owned())
+        }
+
+        fn without_secrets<'b>(&self, payload: &'b [u8]) -> Cow<'b, [u8]> {
+            match payload {
+                b"secret" => Cow::Borrowed(b"hidden"),
+                payload => Cow::Borrowed(payload),
+            }
+        }
     }
 
     #[test]
@@ -186,5 +197,23 @@ mod tests {
         assert_eq!(*seen.0.lock(), expected);
         watch.leave(&watcher);
         assert!(!watch.is_watched());
+    }
+
+    #[test]
+    fn a_payload_is_shown_as_its_destination_shows_it() {
+        let part = snapshot_of_counters(0);
+        let shown = |bytes: &[u8]| {
+            let payload = LeftPayload {
+                part: &part,
+                points: Vec::new(),
+                bytes,
+                key: b"",
+                refused: None,
+                forwarder: &Nothing,
+            };
+            (payload.readable(), payload.shown_bytes().into_owned())
+        };
+        assert_eq!(shown(b"secret"), (None, b"hidden".to_vec()));
+        assert_eq!(shown(b"binary"), (Some("lines".to_owned()), b"binary".to_vec()));
     }
 }
