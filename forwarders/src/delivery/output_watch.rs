@@ -131,7 +131,7 @@ impl WatchedPart {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use model::testing::snapshot_of_counters;
+    use model::testing::{counter, snapshot_of, snapshot_of_counters};
 
     use super::*;
     use crate::delivery::forwarder::SendError;
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn each_payload_is_shown_once_when_it_is_settled() {
-        let snapshot = snapshot_of_counters(4);
+        let snapshot = snapshot_of(["a", "b", "c", "d"].map(|n| counter(n, &[], 1.0)).into());
         let names: Vec<_> =
             snapshot.points.iter().map(|point| point.series.name().to_owned()).collect();
         let mut batch = Batch::default();
