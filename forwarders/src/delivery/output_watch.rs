@@ -131,7 +131,7 @@ impl WatchedPart {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use model::testing::snapshot_of_counters;
+    use model::testing::{counter, snapshot_of, snapshot_of_counters};
 
     use super::*;
     use crate::delivery::forwarder::SendError;
@@ -157,11 +157,22 @@ mod tests {
         async fn send(&mut self, _batch: &mut Batch) -> Result<(), SendError> {
             Ok(())
         }
+
+        fn readable(&self, payload: &[u8]) -> Option<String> {
+            (payload == b"binary").then(|| "lines".to_owned())
+        }
+
+        fn without_secrets<'b>(&self, payload: &'b [u8]) -> Cow<'b, [u8]> {
+            match payload {
+                b"secret" => Cow::Borrowed(b"hidden"),
+                payload => Cow::Borrowed(payload),
+            }
+        }
     }
 
     #[test]
     fn each_payload_is_shown_once_when_it_is_settled() {
-        let snapshot = snapshot_of_counters(4);
+        let snapshot = snapshot_of(["a", "b", "c", "d"].map(|n| counter(n, &[], 1.0)).into());
         let names: Vec<_> =
             snapshot.points.iter().map(|point| point.series.name().to_owned()).collect();
         let mut batch = Batch::default();
@@ -186,5 +197,23 @@ mod tests {
         assert_eq!(*seen.0.lock(), expected);
         watch.leave(&watcher);
         assert!(!watch.is_watched());
+    }
+
+    #[test]
+    fn a_payload_is_shown_as_its_destination_shows_it() {
+        let part = snapshot_of_counters(0);
+        let shown = |bytes: &[u8]| {
+            let payload = LeftPayload {
+                part: &part,
+                points: Vec::new(),
+                bytes,
+                key: b"",
+                refused: None,
+                forwarder: &Nothing,
+            };
+            (payload.readable(), payload.shown_bytes().into_owned())
+        };
+        assert_eq!(shown(b"secret"), (None, b"hidden".to_vec()));
+        assert_eq!(shown(b"binary"), (Some("lines".to_owned()), b"binary".to_vec()));
     }
 }

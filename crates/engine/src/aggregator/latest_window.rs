@@ -109,6 +109,7 @@ mod tests {
         let snapshot = Arc::new(snapshot_of(vec![]));
         assert!(last.replace(Some(Arc::clone(&snapshot))).snapshot.is_none());
         assert!(live().snapshot.is_some());
+        assert!(last.snapshot().is_some_and(|kept| Arc::ptr_eq(&kept, &snapshot)));
         last.forget_live();
         drop(live());
         assert_eq!(made.get(), 3);

@@ -153,4 +153,26 @@ mod tests {
         names.insert(&key("aa"), 9);
         assert_eq!(names.find(&key("aa")), Some(9));
     }
+
+    #[test]
+    fn a_name_may_fill_the_memory() {
+        let mut names = MappedNames::new(ENTRY_BYTES + 2);
+        assert_eq!([names.insert(&key("aaa"), 1), names.insert(&key("aa"), 2)], [1, 0]);
+        assert_eq!(names.find(&key("aa")), Some(2));
+        assert_eq!(names.insert(&key("bb"), 3), 1);
+        assert_eq!(["aa", "bb"].map(|text| names.find(&key(text))), [None, Some(3)]);
+    }
+
+    #[test]
+    fn the_size_of_an_entry_includes_its_share_of_the_hash_table() {
+        assert_eq!(ENTRY_BYTES, 32 + 16);
+    }
+
+    #[test]
+    fn a_name_with_the_same_hash_as_a_removed_one_stays() {
+        let mut names = MappedNames::new(10 * (ENTRY_BYTES + 2));
+        assert_eq!([names.insert(&key("aa"), 0), names.insert(&key("cc"), 1)], [0, 0]);
+        names.retain(|slot| slot == 1);
+        assert_eq!(["aa", "cc"].map(|text| names.find(&key(text))), [None, Some(1)]);
+    }
 }

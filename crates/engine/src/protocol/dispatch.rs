@@ -67,3 +67,37 @@ impl Protocol {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_begins_with_the_protocol_of_its_listener() {
+        for protocol in Protocol::ALL {
+            assert_eq!(Protocol::from_word(protocol.as_str()), Some(protocol));
+        }
+        for (label, protocol) in [
+            ("json/udp 127.0.0.1:5090", Some(Protocol::Json)),
+            ("statsd/unix /run/statsd", Some(Protocol::Statsd)),
+            ("kamailio/udp 127.0.0.1:2049", None),
+            ("json", None),
+        ] {
+            assert_eq!(Protocol::of_label(label), protocol, "{label}");
+        }
+    }
+
+    #[test]
+    fn only_json_has_arrays_and_only_statsd_has_lines_that_are_skipped() {
+        let datagram = b"[]\n_e{1,1}:a|b\n_e{1,1}:c|d";
+        let outcome = |protocol: Protocol| {
+            let mut results = 0;
+            let skipped =
+                protocol.decode(datagram, &MessageLimits::default(), &mut |_| results += 1);
+            (protocol.is_array(datagram), skipped, results > 0)
+        };
+        assert_eq!(outcome(Protocol::Json), (true, 0, true));
+        assert_eq!(outcome(Protocol::Statsd), (false, 2, true));
+        assert!(!Protocol::Json.is_array(b"{}"));
+    }
+}

@@ -202,6 +202,13 @@ mod tests {
             let error = NameGlob::parse(glob).unwrap_err();
             assert!(error.contains(words), "{glob}: {error}");
         }
+        assert!(NameGlob::parse(&"a".repeat(1_024)).is_ok());
         assert!(NameGlob::parse(&"a".repeat(1_025)).unwrap_err().contains("1024 bytes"));
+    }
+
+    #[test]
+    fn a_glob_is_shown_as_it_is_written() {
+        let glob = NameGlob::parse("a.*.**.b").unwrap();
+        assert_eq!((glob.as_str(), glob.to_string().as_str()), ("a.*.**.b", "a.*.**.b"));
     }
 }

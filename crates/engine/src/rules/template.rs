@@ -176,13 +176,20 @@ mod tests {
             ("${", "has no `}`"),
             ("${}", "`${}` is not a reference"),
             ("${a b}", "`${a b}` is not a reference"),
+            ("${+1}", "`${+1}` is not a reference"),
             ("${99999999999999999999999}", "is not a reference"),
             ("$99999999999999999999999", "has no group"),
         ] {
             let error = Template::parse(template).unwrap_err();
             assert!(error.contains(words), "{template}: {error}");
         }
+        assert!(Template::parse(&"a".repeat(1_024)).is_ok());
         assert!(Template::parse(&"a".repeat(1_025)).is_err());
+    }
+
+    #[test]
+    fn a_template_is_shown_as_it_is_written() {
+        assert_eq!(Template::parse("a.$$.${1}").unwrap().as_str(), "a.$$.${1}");
     }
 
     #[test]

@@ -228,6 +228,8 @@ fn a_mistake_is_an_error_at_its_key() {
         ("match: a\n  match_regex: b", "3:16", "either `match` or `match_regex`"),
         ("match: a*b", "2:10", "`*` stands for a whole part"),
         ("match: a.*\n  name: $2", "3:9", "`rules[0].name`: `$2`: `match` has one wildcard"),
+        ("match: '*.*'\n  name: $3", "3:9", "`$3`: `match` has 2 wildcards"),
+        ("match_regex: '(a)'\n  name: $2", "3:9", "`$2`: `match_regex` has one group"),
         ("match: a\n  tags: {x: $1}", "3:13", "`rules[0].tags.x`: `$1`: `match` has no wildcard"),
         ("match: a.*\n  name: '${host}'", "3:9", "the wildcards of `match` have numbers"),
         ("match_regex: '(a)'\n  name: '${b}'", "3:9", "has no group `(?P<b>…)`"),
@@ -241,9 +243,11 @@ fn a_mistake_is_an_error_at_its_key() {
         ("match: a\n  drop: true\n  continue: true", "2:3", "no rule applies after"),
         ("match: a\n  continue: true", "2:3", "changes nothing"),
         ("match: a\n  scale: 0", "3:10", "a number other than 0"),
+        ("match: a\n  scale: .inf", "3:10", "a number other than 0"),
+        ("match: a\n  scale: .nan", "3:10", "a number other than 0"),
         ("match: a\n  types: [set]\n  scale: 2", "4:10", "only counters, gauges and timers"),
         ("match: a\n  types: []", "3:10", "must not be empty"),
-        ("match: a\n  types: [timing]", "3:11", "timing"),
+        ("match: a\n  types: [timing]", "3:11", "timer"),
         ("match: a\n  protocol: udp", "3:13", "udp"),
         ("match: a\n  expire_after: 0s", "3:17", "expire_after"),
         ("match: a\n  nam: b", "3:3", "unknown key"),
@@ -252,6 +256,42 @@ fn a_mistake_is_an_error_at_its_key() {
         assert!(errors.starts_with(&format!("f:{position}: ")), "{rule}: {errors}");
         assert!(errors.contains(words), "{rule}: {errors}");
     }
+}
+
+#[test]
+fn a_regular_expression_has_at_most_4096_bytes() {
+    let with = |bytes: usize| compile(&format!("rules:\n- match_regex: {}\n", "a".repeat(bytes)));
+    assert!(with(4_096).is_ok());
+    let error = with(4_097).unwrap_err().to_string();
+    assert!(error.contains("may have at most 4096 bytes"), "{error}");
+}
+
+#[test]
+fn all_mistakes_are_errors_up_to_twenty() {
+    let errors = |rules: usize| {
+        let yaml = format!("rules:\n{}", "- { name: a }\n".repeat(rules));
+        compile(&yaml).unwrap_err().iter().count()
+    };
+    assert_eq!([errors(2), errors(20), errors(30)], [2, 20, 20]);
+}
+
+#[test]
+fn a_rule_that_continues_does_not_apply_to_its_own_result() {
+    let rules = rules(
+        "rules:
+- { match: \"*\", name: $1_total, continue: true }
+- { match: \"*\", tags: { seen: $1 } }
+",
+    );
+    assert_eq!(result(&rules, "a"), "a_total seen=a_total @2 @3");
+}
+
+#[test]
+fn a_type_that_is_given_twice_counts_once() {
+    let rules = rules("rules:\n- { match: m, types: [timer, timer], name: time, scale: -2 }\n");
+    let timer = change(&rules, MetricKind::Timer, "m");
+    assert_eq!((timer.name.as_deref(), timer.scale), (Some("time"), -2.0));
+    assert_eq!(change(&rules, MetricKind::Gauge, "m").name, None);
 }
 
 #[test]
@@ -286,6 +326,14 @@ fn a_rule_after_one_that_applies_to_all_of_its_series_never_applies() {
 - { match: a.b, drop: true }
 ";
     assert_eq!(lines(renamed), [], "x.y reaches it");
+    // Neither a new name nor `continue` alone leads to a name that the first rule has not met.
+    let kept = "rules:
+- { match: a.b }
+- { match: x.y, name: a.b }
+- { match: x.z, tags: { k: v }, continue: true }
+- { match: a.b, drop: true }
+";
+    assert_eq!(lines(kept), [(3, 2)]);
 }
 
 #[test]
@@ -295,7 +343,9 @@ fn rules_are_the_same_if_they_have_the_same_effect_and_lines() {
     assert_ne!(rules(yaml), rules(&yaml.replace("$1", "x$1")));
     assert_ne!(rules(yaml), rules(&yaml.replace("regex: b", "regex: c")));
     assert_ne!(rules(yaml), rules(&format!("\n{yaml}")));
-    assert_eq!(rules(yaml).len(), 2);
+    assert_eq!((rules(yaml).len(), rules(yaml).is_empty()), (2, false));
+    let none = Rules::default();
+    assert_eq!((none.len(), none.is_empty()), (0, true));
 }
 
 /// Globs and names over few words, so that they often match.

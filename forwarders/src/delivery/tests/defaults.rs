@@ -1,8 +1,11 @@
 //! Tests of kinds of destinations that implement no more than they have to.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use basics::tcp_listeners::BindFailure;
 
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SendError};
@@ -33,6 +36,7 @@ async fn a_forwarder_has_no_sockets_totals_or_special_needs_unless_it_says_so() 
     assert!(!forwarder.wants_old_data() && !forwarder.wants_newer_window());
     assert!(!forwarder.keeps_last_write() && !forwarder.settles_what_left());
     assert_eq!((forwarder.served(), forwarder.readable(b"payload")), (None, None));
+    assert_eq!(*forwarder.without_secrets(b"payload"), *b"payload");
     assert!(forwarder.histograms(&window).is_empty());
     let counts = [
         forwarder.refused_connections(),
@@ -49,6 +53,14 @@ async fn a_forwarder_has_no_sockets_totals_or_special_needs_unless_it_says_so() 
     assert_eq!(forwarder.save_state(&batch, u64::MAX), None);
     assert_eq!(forwarder.restore_state(b"state", Duration::ZERO), Ok(()));
     forwarder.stop(&mut batch).await;
+}
+
+#[test]
+fn only_a_failure_to_bind_has_the_cause_at_an_address_of_this_host() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 9_100));
+    let failure = BindFailure { address, error: io::ErrorKind::AddrInUse.into() };
+    assert!(SendError::operator(failure).is_of_own_address());
+    assert!(!SendError::operator("address in use").is_of_own_address());
 }
 
 struct MinimalSection;

@@ -13,6 +13,7 @@ use crate::config::{Common, DeliveryConfig};
 use crate::delivery::destination::Destination;
 use crate::delivery::forwarder::{Forwarder, SendError};
 use crate::delivery::handle::{DestinationHandle, QueueHandle};
+use crate::delivery::output_watch::{LeftPayload, OutputWatcher};
 use crate::delivery::payload::Batch;
 use crate::delivery::reason;
 use crate::delivery::settings::ForwarderSettings;
@@ -240,4 +241,29 @@ async fn other_pauses_and_another_selection_leave_the_forwarder_and_its_window_a
     // The interrupted window is attempted at once.
     assert_eq!(seen, [10, 5, 5]);
     assert_eq!((counts.flushed, counts.delivered), (10, 10));
+}
+
+/// The destination, the points and the reason of each payload.
+#[derive(Debug, Default)]
+struct SeenPayloads(Mutex<Vec<(String, usize, Option<&'static str>)>>);
+
+impl OutputWatcher for SeenPayloads {
+    fn left(&self, name: &str, payload: &LeftPayload<'_>) {
+        self.0.lock().push((name.to_owned(), payload.points.len(), payload.refused));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_sees_each_payload_that_leaves_a_destination() {
+    let bench = start(&["half", "refuse one"]);
+    let seen = Arc::new(SeenPayloads::default());
+    bench.running.stats().output().join(&(Arc::clone(&seen) as Arc<dyn OutputWatcher>));
+    bench.queue.push(&Arc::new(snapshot_of_counters(4)));
+    let (counts, _) = bench.finish().await;
+    assert_eq!(counts.delivered, 3);
+    let mut payloads = std::mem::take(&mut *seen.0.lock());
+    payloads.sort_unstable();
+    let payload = |refused| ("scripted".to_owned(), 1, refused);
+    let [accepted, refused] = [None, Some(reason::REFUSED)].map(payload);
+    assert_eq!(payloads, [accepted.clone(), accepted.clone(), accepted, refused]);
 }

@@ -472,3 +472,12 @@ fn ranges_that_no_run_can_have_left_are_ignored() {
     host.run(20_000);
     assert_eq!(ends(&host), [1_000_000_010_000, 1_000_000_020_000]);
 }
+
+#[test]
+fn a_window_does_not_begin_at_its_own_end() {
+    let mut clock = WindowClock::new(Duration::from_secs(10), ClockReading::now());
+    clock.previous_end_ms = Some(1_000_000_000_000);
+    let start_ms = |end_ms| clock.start_ms(end_ms, Duration::ZERO);
+    assert_eq!(start_ms(1_000_000_000_000), None);
+    assert_eq!(start_ms(1_000_000_000_001), Some(1_000_000_000_000));
+}

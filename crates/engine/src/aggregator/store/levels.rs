@@ -182,4 +182,42 @@ mod tests {
         change(&mut bench, "b", 1.0);
         assert_eq!(bench.flush(), ["gauge b = 3"]);
     }
+
+    #[test]
+    fn a_restored_gauge_that_is_removed_starts_at_0() {
+        let mut bench = bench(1, &config(30));
+        let levels = [level("fresh", 1.0, 0), level("last", 3.0, 30_000)];
+        assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 0);
+        let all = crate::series_filter::SeriesFilter::new(&["*".to_owned()], &[], &[]).unwrap();
+        assert_eq!(bench.store.remove(&all), 2);
+        for name in ["fresh", "last"] {
+            change(&mut bench, name, 5.0);
+        }
+        assert_eq!(bench.flush(), ["gauge fresh = 5", "gauge last = 5"]);
+    }
+
+    #[test]
+    fn a_remembered_level_is_forgotten_when_it_would_have_been_without_the_restart() {
+        let config = AggregationConfig { gauge_memory: Span::from_secs(60), ..config(10) };
+        let mut bench = bench(1, &config);
+        let levels = [level("early", 1.0, 30_000), level("late", 2.0, 30_000)];
+        assert_eq!(bench.store.restore_levels(&levels, INTERVAL), 0);
+        for _ in 0..3 {
+            bench.flush();
+        }
+        change(&mut bench, "early", 5.0);
+        assert_eq!(bench.flush(), ["gauge early = 6"]);
+        bench.flush();
+        change(&mut bench, "late", 5.0);
+        assert_eq!(bench.flush(), ["gauge late = 5"]);
+    }
+
+    #[test]
+    fn a_restored_series_is_as_old_as_it_is_idle() {
+        let mut bench = bench(1, &config(600));
+        assert_eq!(bench.store.restore_levels(&[level("g", 1.0, 50_000)], INTERVAL), 0);
+        let listed = bench.store.list();
+        let ages: Vec<_> = listed.iter().map(|one| (one.idle_windows, one.age_windows)).collect();
+        assert_eq!(ages, [(4, 4)], "the window that has begun counts when it ends");
+    }
 }

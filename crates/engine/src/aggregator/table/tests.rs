@@ -110,7 +110,9 @@ fn a_line_that_was_learned_is_known_as_long_as_the_settings_stay() {
     assert!(table.has_line_cache());
     let lookup = table.shapes().start_lookup(&split);
     assert_eq!(table.known_line(lookup, 1.0), None);
+    assert!(table.shapes().is_empty());
     table.shapes().learn(lookup, &split, learned);
+    assert_eq!((table.shapes().len(), table.shapes().is_empty()), (1, false));
     let mut lookup = table.shapes().start_lookup(&split);
     table.start_finding();
     table.find_shape(&mut lookup);
@@ -148,6 +150,22 @@ impl Bench {
     fn name_of(&self, place: SeriesPlace) -> &str {
         self.table.series(place.slot).map_or("", |series| series.name())
     }
+
+    /// Where a counter's name leads without another look at the rules.
+    fn remembered(&mut self, name: &str) -> Option<SeriesSlot> {
+        let SeriesTable { text, mapped, .. } = &mut self.table;
+        let no_tags: &[crate::protocol::TextTag<'_>] = &[];
+        let key = self.identifier.key_of_message(MetricKind::Counter, name, no_tags, text);
+        mapped.find(&key)
+    }
+
+    /// Passes on the tally, and gets another one back that says that this slot has expired.
+    fn expire(&mut self, slot: SeriesSlot) {
+        let _filled = self.table.replace_tally(Box::default());
+        let mut back = Box::<Tally>::default();
+        back.expired.push(slot);
+        let _empty = self.table.replace_tally(back);
+    }
 }
 
 #[test]
@@ -172,6 +190,8 @@ fn only_the_first_dropped_line_of_a_series_is_new() {
     let rejected = ["a.x", "a.x", "a.y", "a.y"].map(|name| {
         let (place, is_recorded) = bench.line(name, &SampleValue::Trace);
         assert!(!is_recorded && bench.table.series(place.slot).is_none());
+        let reason = bench.table.rejection().map(|rejection| rejection.reason);
+        assert_eq!(reason, Some(crate::protocol::RejectReason::Rule));
         place.is_rejected
     });
     assert_eq!(rejected, [true, false, true, false]);
@@ -205,12 +225,51 @@ fn a_slot_that_multiplies_ends_with_the_series() {
     let (place, _) = bench.line("a.x", &SampleValue::Counter(1.0));
     assert!(bench.table.redirects.get(place.slot).is_some());
     let slot = bench.table.redirects.get(place.slot).unwrap().slot;
-    let _filled = bench.table.replace_tally(Box::default());
-    let mut back = Box::<Tally>::default();
-    back.expired.push(slot);
-    let _empty = bench.table.replace_tally(back);
+    bench.expire(slot);
     assert_eq!(bench.table.redirects.get(place.slot), None);
     let (again, is_recorded) = bench.line("a.y", &SampleValue::Counter(1.0));
     assert!(is_recorded);
     assert_eq!(bench.name_of(again), "b");
+}
+
+#[test]
+fn only_names_that_rules_change_are_remembered() {
+    let mut bench = ruled(
+        "- { match: named, name: n }\n- { match: doubled, scale: 2 }\n- { match: gone, drop: true }\n",
+    );
+    let [named, doubled, gone, kept] = ["named", "doubled", "gone", "kept"]
+        .map(|name| bench.line(name, &SampleValue::Counter(1.0)).0.slot);
+    let names = ["named", "doubled", "gone", "kept"];
+    let expected = [Some(named), Some(doubled), Some(gone), None];
+    assert_eq!(names.map(|name| bench.remembered(name)), expected);
+    // All but the names of an expired series stay.
+    bench.expire(kept);
+    assert_eq!(names.map(|name| bench.remembered(name)), expected);
+    bench.expire(named);
+    assert_eq!(bench.remembered("named"), None);
+    assert_eq!(bench.registry.forgotten_names(), 0);
+}
+
+#[test]
+fn names_without_room_are_counted() {
+    let mut bench = bench(100);
+    let rules = table_rules("- { match: a, name: b }\n");
+    bench.table.set_rules(TableRules { cache_bytes: 0, ..rules });
+    for _ in 0..3 {
+        let (place, is_recorded) = bench.line("a", &SampleValue::Counter(1.0));
+        assert!(is_recorded);
+        assert_eq!(bench.name_of(place), "b");
+    }
+    assert_eq!(bench.registry.forgotten_names(), 3);
+}
+
+#[test]
+fn a_table_is_small_up_to_8192_series() {
+    let mut bench = bench(10_000);
+    for number in 0..8_192 {
+        assert!(bench.record(&number.to_string(), &SampleValue::Trace).is_some());
+    }
+    assert!(bench.table.is_small());
+    assert!(bench.record("one more", &SampleValue::Trace).is_some());
+    assert!(!bench.table.is_small());
 }

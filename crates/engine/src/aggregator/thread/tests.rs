@@ -700,3 +700,35 @@ fn self_metrics_that_are_turned_on_again_may_have_fewer_series() {
         assert_eq!(points(&bench.close(&mut [])), ["counter self = 1"]);
     }
 }
+
+#[test]
+fn a_window_begins_where_the_previous_one_ended() {
+    let mut bench = bench();
+    let mut a = bench.listener("a");
+    let starts = [(); 2].map(|()| bench.close(&mut [&mut a]).start_ms);
+    assert_eq!(starts, [None, Some(FIRST_END_MS)]);
+}
+
+#[test]
+fn the_list_of_live_series_is_made_again_after_a_removal() {
+    let mut bench = bench();
+    let last = Arc::new(LatestWindow::default());
+    bench.aggregator = bench.aggregator.with_latest_window(Arc::clone(&last));
+    let mut a = bench.listener("a");
+    a.count("m", 1.0);
+    a.count("n", 1.0);
+    let _window = bench.close(&mut [&mut a]);
+    let (sender, removed) = flume::unbounded();
+    let mut listed = last.live(TEN, Vec::new);
+    let is_kept = [(); 2].map(|()| {
+        let sender = sender.clone();
+        let filter = SeriesFilter::new(&["m".to_owned()], &[], &[]).unwrap();
+        let done = Box::new(move |count| sender.send(count).unwrap());
+        bench.aggregator.removals.push(SeriesRemoval { filter, done });
+        let _window = bench.close(&mut [&mut a]);
+        let previous = std::mem::replace(&mut listed, last.live(TEN, Vec::new));
+        Arc::ptr_eq(&previous, &listed)
+    });
+    assert_eq!(removed.drain().collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(is_kept, [false, true]);
+}

@@ -221,6 +221,36 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_secret_has_at_most_64_bytes() {
+        let push = |name: &str| SecretKeys::default().push(name, "0123456789abcdef");
+        assert_eq!(push(&"a".repeat(64)), Ok(()));
+        assert_eq!(push("2025-11_new.key"), Ok(()));
+        assert!(push(&"a".repeat(65)).unwrap_err().contains("1 to 64"));
+    }
+
+    #[test]
+    fn two_secrets_have_different_names() {
+        let mut keys = SecretKeys::default();
+        assert_eq!(keys.push("a", "0123456789abcdef"), Ok(()));
+        assert!(keys.push("a", "fedcba9876543210").unwrap_err().contains("must differ"));
+    }
+
+    #[test]
+    fn a_section_takes_bounds_and_refuses_others() {
+        let read = |text: &str| -> Result<SignatureConfig, String> {
+            let source = yaml::Source::new("f", text);
+            yaml::parse(&source, &|_| None).map_err(|errors| errors.to_string())
+        };
+        let expected =
+            SignatureConfig { window: Span::from_secs(1), max_datagrams: 1_000, max_senders: 2 };
+        let text = "window: 1s\nmax_datagrams: 1000\nmax_senders: 2\n";
+        assert_eq!(read(text), Ok(expected));
+        for text in ["window: 11m\n", "max_datagrams: 999\n", "max_senders: 1\n"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_part_of_a_second_is_a_second() {
         let window = Span::from_millis(1_500);
         let bounds = SignatureConfig { window, ..SignatureConfig::default() }.replay_bounds();

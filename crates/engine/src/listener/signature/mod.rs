@@ -197,7 +197,11 @@ fn unix_now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
     use super::*;
+    use crate::sys::{ReceiveBatch, ReceivedPacket};
 
     const SECRETS: [&str; 3] = ["the first secret", "the other secret", "an unknown secret"];
 
@@ -268,6 +272,81 @@ mod tests {
         let datagram = signed(SECRETS[0], checks[0].now, 1);
         assert!(open(&mut checks[0], &datagram).is_ok());
         assert_eq!(open(&mut checks[1], &datagram), Err(RejectReason::Replayed));
+    }
+
+    /// Sends datagrams over a socket, opens them and returns the counts of the first key.
+    fn counts_over_udp(datagrams: &[Vec<u8>], config: SignatureConfig) -> KeyCounts {
+        let context = SignatureContext { config, ..SignatureContext::default() };
+        let mut check = SignatureCheck::replace(None, &both(), &context).unwrap();
+        let [receiver, sender] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        let mut batch = ReceiveBatch::new(1_000);
+        for bytes in datagrams {
+            sender.send(bytes).unwrap();
+            assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 1);
+            let mut received = batch.packets().flat_map(ReceivedPacket::datagrams);
+            assert!(check.open(&received.next().unwrap()).is_ok());
+        }
+        let stats = ListenerStats::without_drops("test".to_owned());
+        stats.set_keys(vec![KeyStats { name: "new".to_owned(), counts: KeyCounts::default() }]);
+        check.publish(&stats);
+        assert_eq!(stats.keys()[0], check.key_stats()[0]);
+        check.key_stats()[0].counts
+    }
+
+    #[test]
+    fn datagrams_are_counted_by_their_order_and_their_effects() {
+        let now = unix_now() + 1;
+        let numbers = (0..7).chain([8, 7]).chain(9..80);
+        let numbered: Vec<_> = numbers.map(|nonce| signed(SECRETS[0], now, nonce)).collect();
+        let counts = counts_over_udp(&numbered, SignatureConfig::default());
+        let expected =
+            KeyCounts { in_order: 75, reordered: 1, unnumbered: 4, ..KeyCounts::default() };
+        assert_eq!(counts, expected);
+        // 6 and 7 are lost when they leave the range in which a late datagram would be recognised.
+        let gap: Vec<_> = (0..6).chain(8..80).map(|nonce| signed(SECRETS[0], now, nonce)).collect();
+        let counts = counts_over_udp(&gap, SignatureConfig::default());
+        assert_eq!((counts.lost, counts.accepted()), (2, 78));
+    }
+
+    #[test]
+    fn seconds_that_a_full_window_forgets_are_counted() {
+        let config = SignatureConfig { max_datagrams: 2, ..SignatureConfig::default() };
+        let now = unix_now() + 1;
+        let seconds: Vec<_> = (0..5).map(|later| signed(SECRETS[0], now + later, 1)).collect();
+        assert_eq!(counts_over_udp(&seconds, config).shortened, 3);
+    }
+
+    #[test]
+    fn senders_that_are_forgotten_are_counted() {
+        let context = SignatureContext {
+            config: SignatureConfig { max_senders: 2, ..SignatureConfig::default() },
+            ..SignatureContext::default()
+        };
+        let mut check = SignatureCheck::replace(None, &both(), &context).unwrap();
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = ReceiveBatch::new(1_000);
+        for nonce in 0..5 {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.connect(receiver.local_addr().unwrap()).unwrap();
+            sender.send(&signed(SECRETS[0], check.now, nonce)).unwrap();
+            assert_eq!(batch.receive(receiver.as_fd(), true).unwrap(), 1);
+            let mut received = batch.packets().flat_map(ReceivedPacket::datagrams);
+            assert!(check.open(&received.next().unwrap()).is_ok());
+        }
+        // One is known for each generation.
+        assert_eq!(check.key_stats()[0].counts.forgotten_senders, 3);
+    }
+
+    #[test]
+    fn a_batch_begins_at_the_time_of_the_clock() {
+        let mut check =
+            SignatureCheck::replace(None, &both(), &SignatureContext::default()).unwrap();
+        let before = check.now;
+        check.now = 1;
+        check.begin_batch();
+        // The clock of the host is not one of 1970.
+        assert!(check.now >= before && before > 1_600_000_000, "{before} {}", check.now);
     }
 
     #[test]

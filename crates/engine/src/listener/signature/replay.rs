@@ -279,6 +279,52 @@ mod tests {
         assert_eq!(window.accept(1_000, BOUNDS, 1_000, 1), Err(ReplayRefusal::Replayed));
     }
 
+    #[test]
+    fn a_clock_that_is_set_back_by_the_window_changes_nothing() {
+        let mut window = ReplayWindow::new(1_000);
+        assert_eq!(window.accept(990, BOUNDS, 985, 1), Err(ReplayRefusal::Stale));
+        assert_eq!(window.first(), 1_000);
+        assert_eq!(window.accept(989, BOUNDS, 985, 1), Ok(false));
+        assert_eq!(window.first(), 979);
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_the_latest_seconds_make_room_one_by_one() {
+        let mut window = ReplayWindow::new(3_600);
+        for (now, signed) in [(3_600, 3_600), (3_601, 3_601), (100, 100), (100, 101)] {
+            assert_eq!(window.accept(now, BOUNDS, signed, signed), Ok(false));
+        }
+        let seconds = |window: &ReplayWindow| -> Vec<(u64, usize)> {
+            window.accepted().map(|(second, ids)| (second, ids.len())).collect()
+        };
+        // 110 is the last second that the clock allowed when it was set back.
+        assert_eq!(window.accept(110, BOUNDS, 110, 7), Ok(true));
+        assert_eq!(seconds(&window), [(3_600, 1), (110, 1), (101, 1), (100, 1)]);
+        assert_eq!(window.accept(110, BOUNDS, 110, 8), Ok(true));
+        assert_eq!(seconds(&window), [(110, 2), (101, 1), (100, 1)]);
+        assert_eq!(window.accept(110, BOUNDS, 110, 9), Ok(true));
+        assert_eq!(seconds(&window), [(110, 3), (101, 1)]);
+    }
+
+    #[test]
+    fn the_last_second_that_a_clock_allows_after_it_was_set_back_is_not_forgotten() {
+        let mut window = ReplayWindow::new(3_600);
+        for id in 0..4 {
+            assert_eq!(window.accept(100, BOUNDS, 110, id), Ok(false));
+        }
+        assert_eq!(window.accept(100, BOUNDS, 110, 9), Err(ReplayRefusal::Full));
+        assert_eq!(window.accept(100, BOUNDS, 110, 3), Err(ReplayRefusal::Replayed));
+    }
+
+    #[test]
+    fn the_newest_second_is_that_of_the_latest_datagram() {
+        let mut window = ReplayWindow::new(100);
+        assert_eq!(window.newest(), 100);
+        assert_eq!(window.accept(100, BOUNDS, 105, 1), Ok(false));
+        assert_eq!(window.accept(100, BOUNDS, 103, 1), Ok(false));
+        assert_eq!(window.newest(), 105);
+    }
+
     proptest! {
         /// For any datagrams and any bound: none is accepted twice, and the bound holds.
         #[test]

@@ -213,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_has_left_the_tracked_range_stays_lost() {
+        let tracked = |late| outcome((0..10).chain(11..75).chain([late]));
+        assert_eq!(tracked(11), [70, 1, 4, 1]);
+        assert_eq!(tracked(10), [70, 1, 4, 1]);
+        // An unnumbered datagram outside the range begins another sequence, one in it does not.
+        assert_eq!(outcome([100, 36, 37, 38, 39, 40]), [1, 0, 5, 0]);
+        assert_eq!(outcome([100, 37, 38, 39, 40, 41]), [0, 0, 6, 0]);
+    }
+
+    #[test]
     fn another_sequence_begins_with_a_jump() {
         let restarted = (0..10).chain([12]).chain(1_000_000..1_000_200);
         // The gap before the jump is lost.
@@ -232,9 +242,10 @@ mod tests {
     #[test]
     fn without_numbers_only_an_earlier_second_shows_a_late_datagram() {
         let mut sequences = SenderSequences::default();
-        let orders = [(1 << 20, 100), (1 << 30, 101), (1 << 25, 100), (1 << 28, 101)]
-            .map(|(nonce, signed)| sequences.add(sender(1), nonce, signed, 10).order);
-        assert_eq!(orders, [Unnumbered, Unnumbered, Reordered, Unnumbered]);
+        let orders =
+            [(1 << 20, 100), (1 << 30, 101), (1 << 25, 100), (1 << 22, 100), (1 << 28, 101)]
+                .map(|(nonce, signed)| sequences.add(sender(1), nonce, signed, 10).order);
+        assert_eq!(orders, [Unnumbered, Unnumbered, Reordered, Reordered, Unnumbered]);
     }
 
     #[test]
@@ -250,6 +261,13 @@ mod tests {
             assert!(sequences.young.len() + sequences.old.len() <= 10);
         }
         assert!((980..1_000).contains(&forgotten), "{forgotten}");
+    }
+
+    #[test]
+    fn half_of_the_senders_are_forgotten_at_once() {
+        let mut sequences = SenderSequences::default();
+        let forgotten = (1..=16).map(|number| sequences.add(sender(number), 7, 0, 10).forgotten);
+        assert_eq!(forgotten.collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 5]);
     }
 
     #[test]

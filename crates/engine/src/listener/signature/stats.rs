@@ -43,3 +43,31 @@ pub struct KeyStats {
     /// The counts.
     pub counts: KeyCounts,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_is_the_sum_over_all_sockets() {
+        let [mut counts, other] = [1, 100].map(|factor| KeyCounts {
+            in_order: factor,
+            reordered: 2 * factor,
+            unnumbered: 3 * factor,
+            lost: 4 * factor,
+            shortened: 5 * factor,
+            forgotten_senders: 6 * factor,
+        });
+        assert_eq!((counts.accepted(), other.accepted()), (6, 600));
+        counts.add(&other);
+        let expected = KeyCounts {
+            in_order: 101,
+            reordered: 202,
+            unnumbered: 303,
+            lost: 404,
+            shortened: 505,
+            forgotten_senders: 606,
+        };
+        assert_eq!(counts, expected);
+    }
+}

@@ -143,6 +143,42 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_needed_by_a_listener_or_for_the_longest_time() {
+        let windows = ReplayWindows::default();
+        let [used, removed, other] = ["used", "removed", "another"].map(SigningKey::new);
+        let kept = windows.of(&used, 1_000);
+        drop(windows.of(&removed, 1_000));
+        drop(windows.of(&other, 1_600));
+        assert_eq!(windows.0.lock().len(), 3);
+        drop(windows.of(&SigningKey::new("a fourth"), 1_601));
+        assert_eq!(windows.0.lock().len(), 3, "without the removed one");
+        assert!(Arc::ptr_eq(&kept, &windows.of(&used, 1_601)));
+    }
+
+    #[test]
+    fn stored_windows_lose_the_oldest_seconds_only_without_room_for_them() {
+        let windows = ReplayWindows::default();
+        let key = SigningKey::new("a secret");
+        let window = windows.of(&key, 1_000);
+        for (signed, id) in [(1_000, 1), (1_000, 2), (1_001, 3), (1_002, 4)] {
+            assert_eq!(window.lock().accept(1_002, BOUNDS, signed, id), Ok(false));
+        }
+        let all = windows.to_bytes(10_000);
+        // The head, three seconds with their numbers, and four datagrams.
+        assert_eq!(all.len(), 48 + 3 * 16 + 4 * 8);
+        assert_eq!(windows.to_bytes(all.len()), all);
+        let less = windows.to_bytes(all.len() - 1);
+        assert_eq!(less.len(), 48 + 2 * 16 + 2 * 8);
+        let restored = ReplayWindows::from_bytes(&less).unwrap().of(&key, 1_002);
+        let outcomes = [(1_000, 5), (1_001, 3), (1_001, 5)]
+            .map(|(signed, id)| restored.lock().accept(1_002, BOUNDS, signed, id));
+        let (stale, replayed) = (Err(ReplayRefusal::Stale), Err(ReplayRefusal::Replayed));
+        assert_eq!(outcomes, [stale, replayed, Ok(false)]);
+        assert_eq!(windows.to_bytes(48).len(), 48);
+        assert_eq!(windows.to_bytes(47).len(), 0);
+    }
+
+    #[test]
     fn stored_windows_refuse_what_they_refused_before() {
         let windows = ReplayWindows::default();
         let keys = ["a secret", "another"].map(SigningKey::new);
