@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_by_the_window_changes_nothing() {
-        let mut window = ReplayWindow::new(1_000);
+        let mut window = ReplayWindow::restored(1_000, 0, BTreeMap::new());
         assert_eq!(window.accept(990, BOUNDS, 985, 1), Err(ReplayRefusal::Stale));
         assert_eq!(window.first(), 1_000);
         assert_eq!(window.accept(989, BOUNDS, 985, 1), Ok(false));
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn after_the_clock_was_set_back_the_latest_seconds_make_room_one_by_one() {
-        let mut window = ReplayWindow::new(3_600);
+        let mut window = ReplayWindow::restored(3_600, 0, BTreeMap::new());
         for (now, signed) in [(3_600, 3_600), (3_601, 3_601), (100, 100), (100, 101)] {
             assert_eq!(window.accept(now, BOUNDS, signed, signed), Ok(false));
         }
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_last_second_that_a_clock_allows_after_it_was_set_back_is_not_forgotten() {
-        let mut window = ReplayWindow::new(3_600);
+        let mut window = ReplayWindow::restored(3_600, 0, BTreeMap::new());
         for id in 0..4 {
             assert_eq!(window.accept(100, BOUNDS, 110, id), Ok(false));
         }
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_newest_second_is_that_of_the_latest_datagram() {
-        let mut window = ReplayWindow::new(100);
+        let mut window = ReplayWindow::restored(100, 0, BTreeMap::new());
         assert_eq!(window.newest(), 100);
         assert_eq!(window.accept(100, BOUNDS, 105, 1), Ok(false));
         assert_eq!(window.accept(100, BOUNDS, 103, 1), Ok(false));

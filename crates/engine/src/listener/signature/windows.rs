@@ -147,11 +147,12 @@ mod tests {
         let windows = ReplayWindows::default();
         let [used, removed, other] = ["used", "removed", "another"].map(SigningKey::new);
         let kept = windows.of(&used, 1_000);
-        drop(windows.of(&removed, 1_000));
-        drop(windows.of(&other, 1_600));
-        assert_eq!(windows.0.lock().len(), 3);
+        for (key, now) in [(&removed, 1_000), (&other, 1_600)] {
+            assert_eq!(windows.of(key, now).lock().accept(now, BOUNDS, now, 1), Ok(false));
+        }
+        assert_eq!(windows.known.lock().len(), 3);
         drop(windows.of(&SigningKey::new("a fourth"), 1_601));
-        assert_eq!(windows.0.lock().len(), 3, "without the removed one");
+        assert_eq!(windows.known.lock().len(), 3, "without the removed one");
         assert!(Arc::ptr_eq(&kept, &windows.of(&used, 1_601)));
     }
 
@@ -163,19 +164,19 @@ mod tests {
         for (signed, id) in [(1_000, 1), (1_000, 2), (1_001, 3), (1_002, 4)] {
             assert_eq!(window.lock().accept(1_002, BOUNDS, signed, id), Ok(false));
         }
-        let all = windows.to_bytes(10_000);
+        let all = windows.save(10_000, 1_002).bytes;
         // The head, three seconds with their numbers, and four datagrams.
-        assert_eq!(all.len(), 48 + 3 * 16 + 4 * 8);
-        assert_eq!(windows.to_bytes(all.len()), all);
-        let less = windows.to_bytes(all.len() - 1);
-        assert_eq!(less.len(), 48 + 2 * 16 + 2 * 8);
+        assert_eq!(all.len(), 56 + 3 * 16 + 4 * 8);
+        assert_eq!(windows.save(all.len(), 1_002).bytes, all);
+        let less = windows.save(all.len() - 1, 1_002).bytes;
+        assert_eq!(less.len(), 56 + 2 * 16 + 2 * 8);
         let restored = ReplayWindows::from_bytes(&less).unwrap().of(&key, 1_002);
         let outcomes = [(1_000, 5), (1_001, 3), (1_001, 5)]
             .map(|(signed, id)| restored.lock().accept(1_002, BOUNDS, signed, id));
         let (stale, replayed) = (Err(ReplayRefusal::Stale), Err(ReplayRefusal::Replayed));
         assert_eq!(outcomes, [stale, replayed, Ok(false)]);
-        assert_eq!(windows.to_bytes(48).len(), 48);
-        assert_eq!(windows.to_bytes(47).len(), 0);
+        assert_eq!(windows.save(56, 1_002).bytes.len(), 56);
+        assert_eq!(windows.save(55, 1_002).bytes.len(), 0);
     }
 
     #[test]
