@@ -163,6 +163,11 @@ fn no_error_about_a_broken_file_shows_a_secret() {
         "forwarders:\n  kafka:\n    kafka_apikey: !CANARY\n",
         "forwarders:\n  otlp:\n    headers:\n   X-Key: CANARY\n",
         "listeners:\n  - secret: 'CANARY\n    CANARY: it's\n",
+        // Misspelt, and users that are named like a key of the section.
+        "admin: {usres: {alice: CANARY}}\n",
+        "admin:\n  tokns: [CANARY-0123456789]\n",
+        "admin:\n  users:\n  host: CANARY\n",
+        "admin:\n  users:\n  kafka: CANARY\n",
     ] {
         let file = write_config(&folder, text).to_str().unwrap().to_owned();
         let said = printed(&folder, &["check", "--config", &file]);

@@ -4,6 +4,9 @@
 /// shard, the tag and, as long as a shard has fewer than 2^30 places, the place of an entry.
 const FLAG: u64 = 1 << 30;
 
+/// On a target with 32 bits, the tag contains this bit.
+const _: () = assert!(usize::BITS == 64, "the flag needs another bit");
+
 /// The hash of a series and a flag. There are several of them for each series, and a flag of its own would
 /// take eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

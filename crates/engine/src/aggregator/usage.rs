@@ -60,8 +60,9 @@ enum UsageEntry {
         named_by: Arc<Series>,
         /// Live series other than overflow series.
         ordinary: u32,
-        /// Whether there is an overflow series.
-        has_overflow: bool,
+        /// Live overflow series: one, and one more for each reload with other tags of the agent, until the
+        /// earlier ones expire.
+        overflow: u16,
     },
     SeveralKinds(Box<SeveralKinds>),
 }
@@ -75,13 +76,13 @@ struct SeveralKinds {
     named_by: Arc<Series>,
     /// Live series other than overflow series, by kind, because the limit applies to each kind.
     ordinary: [u32; 5],
-    /// Live overflow series, at most one per kind.
-    overflow: u8,
+    /// Live overflow series of all kinds.
+    overflow: u16,
 }
 
 impl UsageEntry {
     fn new(series: &Arc<Series>) -> Self {
-        Self::OneKind { named_by: Arc::clone(series), ordinary: 0, has_overflow: false }
+        Self::OneKind { named_by: Arc::clone(series), ordinary: 0, overflow: 0 }
     }
 
     fn name(&self) -> &str {
@@ -94,9 +95,7 @@ impl UsageEntry {
     /// Live series of all kinds.
     fn series(&self) -> u64 {
         match self {
-            Self::OneKind { ordinary, has_overflow, .. } => {
-                u64::from(*ordinary) + u64::from(*has_overflow)
-            }
+            Self::OneKind { ordinary, overflow, .. } => u64::from(*ordinary) + u64::from(*overflow),
             Self::SeveralKinds(kinds) => {
                 kinds.ordinary.iter().map(|count| u64::from(*count)).sum::<u64>()
                     + u64::from(kinds.overflow)
@@ -115,9 +114,9 @@ impl UsageEntry {
 
     fn add(&mut self, kind: MetricKind, is_overflow: bool) {
         match self {
-            Self::OneKind { named_by, has_overflow, ordinary } if named_by.kind() == kind => {
+            Self::OneKind { named_by, overflow, ordinary } if named_by.kind() == kind => {
                 if is_overflow {
-                    *has_overflow = true;
+                    *overflow += 1;
                 } else {
                     *ordinary += 1;
                 }
@@ -133,7 +132,7 @@ impl UsageEntry {
 
     fn remove(&mut self, kind: MetricKind, is_overflow: bool) {
         match self {
-            Self::OneKind { has_overflow, .. } if is_overflow => *has_overflow = false,
+            Self::OneKind { overflow, .. } if is_overflow => *overflow -= 1,
             Self::OneKind { ordinary, .. } => *ordinary -= 1,
             Self::SeveralKinds(kinds) if is_overflow => kinds.overflow -= 1,
             Self::SeveralKinds(kinds) => kinds.ordinary[kind as usize] -= 1,
@@ -141,13 +140,13 @@ impl UsageEntry {
     }
 
     fn make_several(&mut self) {
-        if let Self::OneKind { named_by, ordinary, has_overflow } = self {
+        if let Self::OneKind { named_by, ordinary, overflow } = self {
             let mut by_kind = [0; 5];
             by_kind[named_by.kind() as usize] = *ordinary;
             *self = Self::SeveralKinds(Box::new(SeveralKinds {
                 named_by: Arc::clone(named_by),
                 ordinary: by_kind,
-                overflow: u8::from(*has_overflow),
+                overflow: *overflow,
             }));
         }
     }
@@ -305,6 +304,24 @@ mod tests {
         assert_eq!(usage, [("most".into(), 6), ("more".into(), 4), ("many".into(), 3)]);
         assert_eq!(metrics.overflowed("most"), 2);
         assert_eq!(metrics.usage(100).len(), 4);
+    }
+
+    #[test]
+    fn a_reload_with_other_tags_of_the_agent_adds_an_overflow_series() {
+        for other in [None, Some(series(MetricKind::Timer, "m"))] {
+            let mut metrics = UsageByMetric::default();
+            let counter = series(MetricKind::Counter, "m");
+            metrics.add(&counter, true);
+            metrics.add(&counter, true);
+            other.iter().for_each(|timer| metrics.add(timer, false));
+            let others = other.iter().count() as u64;
+            assert_eq!(metrics.usage(1)[0].series, 2 + others);
+            metrics.remove(&counter, true);
+            assert_eq!(metrics.usage(1)[0].series, 1 + others);
+            metrics.remove(&counter, true);
+            other.iter().for_each(|timer| metrics.remove(timer, false));
+            assert_eq!(metrics.usage(1), []);
+        }
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl ReorderedLines {
         };
         self.attempts = FAILURES_MAX;
         self.found = self.found.wrapping_add(1);
-        if self.found.is_multiple_of(LEARN_ONE_IN) {
+        // In a full cache, it would displace a line that comes again as it is.
+        if self.found.is_multiple_of(LEARN_ONE_IN) && table.shapes().has_room() {
             table.shapes().learn(lookup, split, known);
         }
         Some(known)
@@ -54,7 +55,6 @@ impl ReorderedLines {
     /// Learns a line of a series that has other lines, with its tags in order.
     pub(super) fn learn(&mut self, split: &Split<'_>, known: KnownLine, table: &mut SeriesTable) {
         let shapes = table.shapes();
-        // In a full cache, it would displace a line that comes again as it is.
         if shapes.has_room()
             && let Some(ordered) = self.order.in_order(split)
         {

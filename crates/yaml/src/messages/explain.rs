@@ -23,11 +23,9 @@ pub(crate) fn error(
     let is_missing = matches!(mismatch.reason, MismatchReason::MissingKey(_));
     let span = if is_missing { node.owner } else { node.span };
     let (message, help) = explanation(&mismatch.reason, node, root, sections);
-    // The value of a key that resembles no other may be the password of a user of this name.
+    // It may be the password of a user of this name, or a secret whose key is misspelt.
     let hidden = match &mismatch.reason {
-        MismatchReason::UnknownKey(_, allowed) if help.len() == choices("", allowed).len() => {
-            value_of(node, root)
-        }
+        MismatchReason::UnknownKey(..) => value_of(node, root),
         _ => None,
     };
     let error = source.error_hiding(hidden, span, message);

@@ -42,7 +42,7 @@ pub(super) struct ShortLines {
     without_room: usize,
     /// The number of lines since the latest one that was found or added.
     unknown: u32,
-    key: [u64; 4],
+    key: [u64; 5],
 }
 
 #[derive(Clone, Copy)]
@@ -79,7 +79,7 @@ impl ShortLines {
     pub(super) fn new(bytes_max: usize, key: &mut KeyStream) -> Self {
         let fit = (bytes_max / LINE_BYTES).min(LINES_MAX);
         let lines_max = fit.checked_ilog2().map_or(0, |exponent| 1 << exponent);
-        let key = [(); 4].map(|()| key.draw_word());
+        let key = [(); 5].map(|()| key.draw_word());
         Self { places: Vec::new(), lines: Vec::new(), lines_max, without_room: 0, unknown: 0, key }
     }
 
@@ -179,12 +179,14 @@ impl ShortLines {
     #[inline(always)]
     fn place_of(&self, name: &NameWords) -> usize {
         let [a, b, c, d] = name.words;
-        let [of_a, of_b, of_c, of_d] = self.key;
+        let [of_a, of_b, of_c, of_d, of_all] = self.key;
         let folded = |x: u64, y: u64| {
             let product = u128::from(x) * u128::from(y);
             product as u64 ^ (product >> 64) as u64
         };
-        let hash = folded(a ^ of_a, b ^ of_b) ^ folded(c ^ of_c, d ^ of_d);
+        let halves = folded(a ^ of_a, b ^ of_b) ^ folded(c ^ of_c, d ^ of_d);
+        // With one key in fifteen, names that differ in a number at their end would share their places.
+        let hash = folded(halves, of_all);
         hash as usize & self.places.len().wrapping_sub(1)
     }
 }

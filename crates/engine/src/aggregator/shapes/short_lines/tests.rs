@@ -95,6 +95,14 @@ fn slot(table: &mut ShortLines, number: usize) -> Option<usize> {
 
 #[test]
 fn nearly_all_lines_of_a_growing_table_are_found() {
+    // A weak hash fails with some keys only.
+    (0..20).for_each(|_| {
+        let mut known = table(BYTES_MAX);
+        let count = 1_000;
+        (0..count).for_each(|number| insert(&mut known, &line(number), number));
+        let found = (0..count).filter(|number| slot(&mut known, *number).is_some());
+        assert!(found.count() >= 960);
+    });
     let mut known = table(BYTES_MAX);
     for count in [10, 1_000, LINES_MAX - 200] {
         (0..count).for_each(|number| insert(&mut known, &line(number), number));
