@@ -317,7 +317,7 @@ fn explain_names_the_rules_of_a_message() {
     let web = line("web.*.requests");
     let [api, scale] = [line("match_regex"), line("db.*.time")];
     for expected in [
-        "accepted: counter web.requests code=200 env=stage host=a, count 3.0\n".to_owned(),
+        "accepted: counter web.requests code=200 env=stage host=a, count 3\n".to_owned(),
         format!("    rule in line {web}, for the name web.a.requests.200\n"),
         "    tags of the agent: env=stage (replaces rule of the message)\n".to_owned(),
         "accepted: timer db.u.time env=stage service=x, value 0.5\n".to_owned(),

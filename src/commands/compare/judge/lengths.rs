@@ -11,14 +11,17 @@ use crate::commands::compare::verdict::KnownCause;
 
 /// Largest relative error of a length that is computed from a count and its rate.
 const ROUNDING: f64 = 1e-9;
+/// Largest relative difference of the lengths that the series of a window give: the daemons round rates.
+const SAME: f64 = 1e-3;
 /// The share of its interval by which a window may differ and still count as one interval long.
-const UNCOUNTED: f64 = 0.01;
+const NEAR: f64 = 0.005;
 
 /// The lengths by which a daemon divided the counts of its windows, in seconds.
 #[derive(Debug)]
 pub(super) struct WindowLengths {
-    /// By the end of the window; the median of all series. Empty if longer and shorter windows do not
-    /// cancel out, as they do when ends are late: then the rates are wrong.
+    /// By the end of the window, if most of at least two series have the same length: a single rate proves
+    /// nothing about itself. Empty if longer and shorter windows do not cancel out, as they do when ends
+    /// are late: then the rates are wrong.
     by_end: BTreeMap<i64, f64>,
     interval_s: f64,
     /// How much longer or shorter than the interval a window may be.
@@ -38,7 +41,8 @@ impl WindowLengths {
             }
         }
         let interval_s = windows.interval_ms as f64 / 1e3;
-        let by_end = all.into_iter().map(|(end, lengths)| (end, median(lengths))).collect();
+        let by_end = all.into_iter().filter_map(|(end, lengths)| Some((end, agreed(lengths)?)));
+        let by_end = by_end.collect();
         let mut lengths = Self { by_end, interval_s, slack_s: slack_ms as f64 / 1e3 };
         if !lengths.cancel_out(windows) {
             lengths.by_end.clear();
@@ -46,13 +50,16 @@ impl WindowLengths {
         lengths
     }
 
-    /// Whether the lengths of all windows but the first and the last, which may be cut, add up to the
-    /// time that they cover.
+    /// Whether the lengths of all windows but the first and the last, which may be cut, can be those of
+    /// windows that ended late: they add up to the time that they cover, and they do not all differ from the
+    /// interval in the same way.
     fn cancel_out(&self, windows: &WindowEnds) -> bool {
         let inner = self.by_end.iter().filter(|(end, _)| !windows.is_edge(**end));
         let late: Vec<f64> = inner.map(|(_, length)| length - self.interval_s).collect();
-        let uncounted = UNCOUNTED * self.interval_s * late.len() as f64;
-        late.iter().sum::<f64>().abs() <= self.slack_s + uncounted
+        let near = NEAR * self.interval_s;
+        let is_constant =
+            late.iter().all(|late| *late > near) || late.iter().all(|late| *late < -near);
+        late.iter().sum::<f64>().abs() <= self.slack_s && !is_constant
     }
 
     /// The length of a window, unless it is not credible.
@@ -113,8 +120,10 @@ impl Judge<'_> {
     }
 }
 
-/// The middle one of some numbers.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    let middle = numbers.len() / 2;
-    *numbers.select_nth_unstable_by(middle, f64::total_cmp).1
+/// The length that most of at least two series have.
+fn agreed(mut lengths: Vec<f64>) -> Option<f64> {
+    let middle = lengths.len() / 2;
+    let length = *lengths.select_nth_unstable_by(middle, f64::total_cmp).1;
+    let same = lengths.iter().filter(|other| (*other - length).abs() <= SAME * length).count();
+    (lengths.len() >= 2 && 2 * same > lengths.len()).then_some(length)
 }

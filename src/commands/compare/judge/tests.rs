@@ -190,6 +190,25 @@ fn a_rate_that_is_no_count_divided_by_the_length_of_the_window_is_a_difference()
     assert_eq!(of(&late.replace(&rate, "0.69")), None, "the length of the other series is another");
     assert_eq!(of(&divided(names, &[10.0, 10.0, 12.0, 8.0, 10.0, 10.0])), None, "2 s late");
     assert_eq!(of(&divided(names, &[10.5; 40])), None, "all windows are longer than their time");
+    for (length, windows) in [(10.4, 6), (10.1, 361), (9.9, 5)] {
+        let plain = divided(names, &vec![10.0; windows]);
+        let wrong = divided(names, &vec![length; windows]);
+        let wrong = cause(&verdict("stats.counters.a.rate", &plain, &wrong));
+        assert_eq!(wrong, None, "rates that are always wrong: {windows} windows of {length} s");
+    }
+    // One wrong rate proves no other length of its window, neither alone nor against another series.
+    let only = |text: &str, names: &[&str]| -> String {
+        let is_kept = |line: &&str| {
+            names.iter().any(|name| line.starts_with(&format!("stats.counters.{name}.")))
+        };
+        text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
+    };
+    for kept in [&["a"][..], &["a", "b"]] {
+        let plain = only(&plain, kept);
+        let wrong = plain.replacen("a.rate 0.7 30", "a.rate 0.63 30", 1);
+        assert_ne!(plain, wrong);
+        assert_eq!(cause(&verdict("stats.counters.a.rate", &plain, &wrong)), None, "{kept:?}");
+    }
     let lost = late.replace("stats.counters.a.count 7 30", "stats.counters.a.count 6 30");
     assert_eq!(of(&lost.replace(&rate, &(6.0_f64 / 10.1).to_string())), None, "a lost sample");
     let lonely = late.replace("a.count", "a.other");
