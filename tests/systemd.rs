@@ -340,13 +340,12 @@ fn a_client_shakes_hands_over_a_passed_socket_as_soon_as_the_daemon_runs() {
     let config = write_config(&folder, &format!("{listener}{TO_FILE}"));
     let mut client = pki.connect(address, None);
     let client = thread::spawn(move || {
-        client.write_all(COUNTER.as_bytes()).unwrap();
+        client.write_all(format!("{COUNTER}\n").as_bytes()).unwrap();
         client.flush().unwrap();
         client
     });
     let daemon =
         Daemon::start_command(folder, &mut with_socket(&config, held.try_clone().unwrap()));
-    // Its end ends the line.
     drop(client.join().unwrap());
     daemon.wait_received(1);
     assert_eq!(total(&daemon.stop().points("out"), "m", "count"), 1.0);

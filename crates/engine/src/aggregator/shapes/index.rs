@@ -2,8 +2,8 @@
 
 use std::num::NonZero;
 
-use super::NumberMeaning;
 use super::line_hash::LineHash;
+use super::target::{SLOT_MAX, ShapeTarget};
 use crate::aggregator::tally::SeriesSlot;
 
 /// Entries per bucket: as many as fit into a cache line.
@@ -20,12 +20,6 @@ const LOAD_MAX: usize = 3;
 const ADMIT_ONE_IN: u32 = 8;
 /// Set in an entry when its line comes again.
 const CAME_AGAIN: u32 = 1 << 31;
-/// Bits of the meaning, below the slot.
-const MEANING_BITS: u32 = 2;
-/// Lines of series with greater slots are not cached: the slot would have no room next to the
-/// meaning.
-const SLOT_MAX: SeriesSlot = SeriesSlot::MAX >> MEANING_BITS;
-
 /// The meaning of known lines, by their hashes.
 ///
 /// Each hash has two buckets. The second one is used if the first one is full.
@@ -47,27 +41,6 @@ struct Bucket {
     seconds: [u32; WAYS],
     /// [`ShapeTarget::to_bits`].
     targets: [u32; WAYS],
-}
-
-/// A known line's series and the meaning of its number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ShapeTarget {
-    pub(super) slot: SeriesSlot,
-    pub(super) meaning: NumberMeaning,
-}
-
-impl ShapeTarget {
-    /// Both in one word. The slot is at most [`SLOT_MAX`].
-    #[inline]
-    pub(super) fn to_bits(self) -> u32 {
-        (self.slot << MEANING_BITS) | self.meaning as u32
-    }
-
-    /// The target with these bits.
-    #[inline]
-    pub(super) fn from_bits(bits: u32) -> Self {
-        Self { slot: bits >> MEANING_BITS, meaning: NumberMeaning::from_bits(bits) }
-    }
 }
 
 impl ShapeIndex {

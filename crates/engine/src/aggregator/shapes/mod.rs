@@ -17,72 +17,17 @@
 mod index;
 mod line_hash;
 mod short_lines;
+mod target;
 
-use model::MetricKind;
-
-use self::index::{ShapeIndex, ShapeTarget};
+use self::index::ShapeIndex;
 use self::line_hash::{LINE_BYTES_MAX, LineHash, LineHasher};
 use self::short_lines::ShortLines;
+pub use self::target::NumberMeaning;
+use self::target::ShapeTarget;
 use super::seed;
 use super::tally::SeriesSlot;
-use crate::protocol::SampleValue;
 use crate::protocol::split::{ShortSplit, Split};
 use crate::protocol::statsd::ShortLine;
-
-/// The meaning of the number in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberMeaning {
-    /// An increment.
-    Counter,
-    /// A new level.
-    Gauge,
-    /// A measured value.
-    Timer,
-    /// None: the line is an occurrence.
-    Trace,
-}
-
-impl NumberMeaning {
-    /// The meaning of a value's number. `None` for values whose lines are not cached: running
-    /// totals, changes of gauges, whose sign has a meaning, and members of sets, which are not
-    /// numbers.
-    #[must_use]
-    pub fn of(value: &SampleValue<'_>) -> Option<Self> {
-        match value {
-            SampleValue::Counter(_) => Some(Self::Counter),
-            SampleValue::GaugeSet(_) => Some(Self::Gauge),
-            SampleValue::Timer(_) => Some(Self::Timer),
-            SampleValue::Trace => Some(Self::Trace),
-            SampleValue::Total { .. } | SampleValue::GaugeAdd(_) | SampleValue::Set(_) => None,
-        }
-    }
-
-    /// The kind of metric to which it belongs.
-    #[must_use]
-    pub fn kind(self) -> MetricKind {
-        match self {
-            Self::Counter => MetricKind::Counter,
-            Self::Gauge => MetricKind::Gauge,
-            Self::Timer => MetricKind::Timer,
-            Self::Trace => MetricKind::Trace,
-        }
-    }
-
-    /// The meaning in the lowest two bits.
-    fn from_bits(bits: u32) -> Self {
-        match bits & 3 {
-            0 => Self::Counter,
-            1 => Self::Gauge,
-            2 => Self::Timer,
-            _ => Self::Trace,
-        }
-    }
-
-    /// Whether a value with this meaning counts as often as the weight of its sample says.
-    fn is_weighted(self) -> bool {
-        matches!(self, Self::Counter | Self::Timer)
-    }
-}
 
 /// The properties of a line with a known shape.
 #[derive(Clone, Copy, Debug, PartialEq)]

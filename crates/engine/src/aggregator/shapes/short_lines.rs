@@ -1,7 +1,7 @@
 //! The short lines that came again and again, with their bytes.
 
-use super::index::ShapeTarget;
 use super::line_hash::{STEP, short_words, words};
+use super::target::ShapeTarget;
 use crate::aggregator::seed::KeyStream;
 use crate::aggregator::tally::SeriesSlot;
 use crate::protocol::split::ShortSplit;

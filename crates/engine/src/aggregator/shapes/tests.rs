@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::SampleValue;
 
 fn split(line: &str) -> Option<Split<'_>> {
     let start = line.find(':').map_or(line.len(), |colon| colon + 1);

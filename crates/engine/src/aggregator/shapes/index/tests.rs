@@ -1,5 +1,6 @@
 use super::*;
 use crate::aggregator::seed::{self, KeyStream};
+use crate::aggregator::shapes::NumberMeaning;
 
 /// Hashes of `count` lines.
 fn hashes(count: usize) -> Vec<LineHash> {
