@@ -227,18 +227,18 @@ fn after_a_crash_nothing_is_accepted_again_not_even_from_a_clock_that_is_ahead()
 }
 
 #[test]
-fn a_crash_costs_only_the_next_seconds_and_a_first_start_costs_nothing() {
+fn a_crash_costs_only_the_next_seconds_and_a_first_start_what_was_signed_before() {
     let text = config(&[with_secret(SECRET)]);
     let daemon = Daemon::start(&text);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    // Signed before the daemon started: it waited in the socket, or the sender got the secret first.
     let signed_at = now();
     for (nonce, seconds) in [(1, signed_at - 3), (2, signed_at)] {
         let datagram = signed(SECRET, seconds, nonce, "a:1|c");
         sender.send_to(&datagram, addresses(&daemon)[0]).unwrap();
     }
     let status = daemon.wait_received(2);
-    assert_eq!(status["ledger"]["aggregated"], 2, "{status:#}");
+    assert_eq!(status["ledger"]["aggregated"], 1, "{status:#}");
+    assert_eq!(rejected(&status), &json!({ "maybe_replayed": 1 }));
     let daemon = crash(daemon, &text, |_| {});
     // The mark is up to two seconds ahead.
     while now() <= signed_at + 2 {
@@ -247,6 +247,28 @@ fn a_crash_costs_only_the_next_seconds_and_a_first_start_costs_nothing() {
     sender.send_to(&signed(SECRET, now(), 3, "a:1|c"), addresses(&daemon)[0]).unwrap();
     let status = daemon.wait_received(1);
     assert_eq!(rejected(&status), &json!({}));
+}
+
+#[test]
+fn a_mark_whose_folder_is_removed_during_the_run_is_created_again() {
+    let text = config(&[with_secret(SECRET)]);
+    let daemon = Daemon::start(&text);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |daemon: &Daemon, datagram: &[u8]| {
+        sender.send_to(datagram, addresses(daemon)[0]).unwrap();
+    };
+    send(&daemon, &signed(SECRET, now(), 1, "a:1|c"));
+    daemon.wait_received(1);
+    fs::remove_dir_all(daemon.path("state/restart")).unwrap();
+    let captured = signed(SECRET, now() + 4, 2, "a:1|c");
+    send(&daemon, &captured);
+    daemon.wait_received(2);
+    let (_, page) = daemon.get("/metrics");
+    let count = "tallyd_restart_state_failures_total{part=\"signatures\"} 1\n";
+    assert!(page.contains(count), "{page}");
+    let daemon = crash(daemon, &text, |restart| assert!(restart.join("signed-until").exists()));
+    send(&daemon, &captured);
+    assert_eq!(rejected(&daemon.wait_received(1)), &json!({ "maybe_replayed": 1 }));
 }
 
 #[test]

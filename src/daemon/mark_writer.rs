@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::SystemTime;
 
 use basics::log_throttle::LogThrottle;
+use basics::time::unix_ms;
 use engine::listener::signature::mark::MARK_AHEAD;
 use engine::listener::signature::windows::ReplayWindows;
-use forwarders::restart::{MarkFile, RestartPart, RestartPlace, SignedUntil};
+use forwarders::restart::{MarkFile, RestartFolder, RestartPart, RestartPlace, SignedUntil};
 use tracing::{error, info};
 
 use crate::runtime::restart::RestartStats;
@@ -18,7 +20,7 @@ pub(super) struct MarkWriter<F> {
     /// Returns the seconds by which a datagram may be ahead of the clock.
     window: F,
     /// `None` until it could be created.
-    file: Option<MarkFile>,
+    file: Option<(Arc<RestartFolder>, MarkFile)>,
     has_failed: bool,
     throttle: LogThrottle,
 }
@@ -60,13 +62,26 @@ impl<F: Fn() -> u64> MarkWriter<F> {
     fn try_write(&mut self, second: u64) -> Result<(), String> {
         let window = (self.window)().saturating_add(MARK_AHEAD);
         let mark = SignedUntil { second, window };
-        if let Some(file) = &self.file {
-            return file.write(mark).map_err(|error| error.to_string());
+        if let Some((folder, file)) = &self.file {
+            // If the system cannot tell, the write decides.
+            if folder.is_in_place().unwrap_or(true) && file.is_in_place().unwrap_or(true) {
+                return file.write(mark).map_err(|error| error.to_string());
+            }
+            self.file = None;
+            self.stats.failed(&RestartPart::Signatures);
+            log("the file was removed or its folder replaced during the run; creating it again");
+            let folder = self.place.for_saving()?;
+            return self.create(folder, mark);
         }
         // Removes the mark of an earlier run as well, once.
         self.place.clear()?;
-        let created = self.place.open()?.create_mark(mark);
-        self.file = Some(created.map_err(|error| error.to_string())?);
+        let folder = self.place.for_saving()?;
+        self.create(folder, mark)
+    }
+
+    fn create(&mut self, folder: Arc<RestartFolder>, mark: SignedUntil) -> Result<(), String> {
+        let file = folder.create_mark(mark).map_err(|error| error.to_string())?;
+        self.file = Some((folder, file));
         Ok(())
     }
 }
@@ -79,12 +94,17 @@ pub(super) fn spawn<F: Fn() -> u64 + Send + 'static>(
 ) {
     let stats = Arc::clone(&writer.stats);
     windows.mark().begin();
+    let given_up = Arc::clone(&windows);
     let keeping = move || {
-        let kept = writer.begin(windows.newest());
+        // A clock that is behind leaves seconds of an earlier run far ahead. A mark that is as far ahead
+        // would not count in the next run, and would not be raised in this one.
+        let most = unix_ms(SystemTime::now()) / 1_000 + (writer.window)() + MARK_AHEAD;
+        let kept = writer.begin(windows.newest().min(most));
         windows.mark().keep(kept, |second| writer.write(second));
     };
     let thread = thread::Builder::new().name("mark".to_owned());
     if let Err(error) = thread.spawn(keeping) {
+        given_up.mark().give_up();
         stats.failed(&RestartPart::Signatures);
         log(&error.to_string());
     }

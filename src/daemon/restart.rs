@@ -87,7 +87,7 @@ impl RestartState {
         let without_mark = match self.place {
             // A run of one window is for trials, and accepts no datagram of the time before it.
             None => unix_seconds().saturating_sub(1),
-            Some(_) => MarkState::Unknown.unknown_until(unix_seconds(), 0, window),
+            Some(_) => MarkState::Unknown.unknown_until(unix_seconds(), 0, window).0,
         };
         let Some(folder) = self.folder.clone() else {
             let is_lost = self.is_lost && self.own_place().is_some() && max > 0;
@@ -164,7 +164,8 @@ impl RestartState {
         let saved = in_time(move || {
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             let SavedWindows { bytes, has_all_keys } = windows.save(max, unix_seconds());
-            if bytes.is_empty() {
+            // Without keys, an empty file lets the next run reject nothing.
+            if bytes.is_empty() && !has_all_keys {
                 return Ok(());
             }
             let folder = place.for_saving()?;

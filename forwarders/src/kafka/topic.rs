@@ -225,7 +225,7 @@ mod tests {
         }
         assert!(TopicTemplate::parse("m.{name").unwrap_err().contains("is not closed"));
         assert!(TopicTemplate::parse("{tag.x:-a/b}").unwrap_err().contains("not `a/b`"));
-        assert!(TopicTemplate::parse("a b.{name}").unwrap_err().contains("a topic has"));
+        assert!(TopicTemplate::parse("a b.{name}").unwrap_err().contains("must be a topic"));
     }
 
     #[test]

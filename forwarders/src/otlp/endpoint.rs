@@ -107,9 +107,9 @@ mod tests {
             ("", "grpc://127.0.0.1:4317"),
             ("udp://eu:4317", "grpc://127.0.0.1:4317"),
             ("grpc://", "grpc://127.0.0.1:4317"),
-            ("grpc://eu:4317/v1/metrics", "no path"),
+            ("grpc://eu:4317/v1/metrics", "must not have a path"),
             ("http://eu:4318/?x=canary", "no `?`"),
-            ("https://joe:canary@eu", "no credentials"),
+            ("https://joe:canary@eu", "must not contain credentials"),
         ] {
             let error = OtlpEndpoint::parse(text).unwrap_err();
             assert!(error.contains(words) && !error.contains("canary"), "{text}: {error}");

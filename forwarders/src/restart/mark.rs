@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -37,18 +37,23 @@ pub enum MarkState {
 }
 
 impl MarkState {
-    /// The second up to which a datagram may have been signed that an earlier run accepted; 0 if there is
-    /// none. `now` and `booted` are the Unix times of the clock and of the boot, and `window` is the
+    /// The second up to which a datagram may have been signed that an earlier run accepted, and the seconds
+    /// by which that run accepted datagrams ahead of its clock. The first run refuses datagrams that were
+    /// signed before it: the folder may have been lost. `now` and `booted` are the Unix times of the clock and of the boot, and `window` is the
     /// greatest difference between clocks that this run permits, all in seconds.
     #[must_use]
-    pub fn unknown_until(self, now: u64, booted: u64, window: u64) -> u64 {
+    pub fn unknown_until(self, now: u64, booted: u64, window: u64) -> (u64, u64) {
         match self {
-            Self::New => 0,
-            Self::Unknown => now.saturating_add(window),
-            Self::Known(SignedUntil { second, window }) => {
+            Self::New => (now.saturating_sub(1), window),
+            Self::Unknown => (now.saturating_add(window), window),
+            // The stand-in for a mark that cannot be read.
+            Self::Known(SignedUntil { second: u64::MAX, .. }) => {
+                Self::Unknown.unknown_until(now, booted, window)
+            }
+            Self::Known(SignedUntil { second, window: recorded }) => {
                 // A power failure may have kept the latest marks from the disk, but ended the run before
-                // the boot. If the clock was set back since, an old mark may be far ahead of it.
-                second.max(booted.saturating_add(window)).min(now.saturating_add(window))
+                // the boot. A mark far ahead of the clock stays: the clock may be wrong for a moment.
+                (second.max(booted.saturating_add(window)), recorded.max(window))
             }
         }
     }
@@ -69,6 +74,14 @@ impl MarkFile {
         let file = Self(file?);
         file.write(mark)?;
         Ok(file)
+    }
+
+    /// Whether the file still has a name, so that the next run can find it.
+    ///
+    /// # Errors
+    /// When the system returns an error.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() > 0)
     }
 
     /// Replaces the mark. Not synced: it survives the end of the process.
@@ -125,6 +138,9 @@ mod tests {
         }
         MarkFile::create(folder.path(), MARK).unwrap();
         assert_eq!(read(folder.path()).unwrap(), Some(MARK));
+        assert!(file.is_in_place().unwrap());
+        std::fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        assert!(!file.is_in_place().unwrap());
     }
 
     #[test]
@@ -147,19 +163,25 @@ mod tests {
     #[test]
     fn a_run_refuses_what_an_earlier_one_may_have_accepted_and_no_more() {
         let known = MarkState::Known(MARK);
+        let unreadable = MarkState::Known(SignedUntil { second: u64::MAX, ..MARK });
         let (second, now) = (MARK.second, MARK.second + 2);
         for (state, now, booted, until) in [
-            (MarkState::New, now, now - 5, 0),
+            (MarkState::New, now, now - 5, now - 1),
             (MarkState::Unknown, now, 0, now + 60),
             (known, now, 0, second),
             (known, now + 10_000, 0, second),
             // The mark of this second may have been lost by a power failure.
-            (known, now + 10_000, now + 9_000, now + 9_030),
-            (known, now, now - 1, now + 29),
-            // The clock was set back.
-            (known, 1_000, 0, 1_030),
+            (known, now + 10_000, now + 9_000, now + 9_060),
+            (known, now, now - 1, now + 59),
+            // The clock is behind, perhaps only for a moment.
+            (known, 1_000, 0, second),
+            (unreadable, now, now - 5, now + 60),
         ] {
-            assert_eq!(state.unknown_until(now, booted, 60), until, "{state:?} {now} {booted}");
+            assert_eq!(
+                state.unknown_until(now, booted, 60),
+                (until, 60),
+                "{state:?} {now} {booted}"
+            );
         }
     }
 }

@@ -10,8 +10,38 @@ use std::collections::{BTreeMap, HashSet};
 use super::config::WINDOW_MAX;
 use super::mark::MARK_AHEAD;
 
-/// The longest time, in seconds, by which `unknown_until` is ahead of the clock.
-const UNKNOWN_MAX: u64 = WINDOW_MAX.get().as_secs() + MARK_AHEAD;
+/// The seconds in which an earlier run may have accepted any datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnknownSeconds {
+    /// The last of them, as Unix time; 0 if there are none.
+    pub until: u64,
+    /// The seconds by which the earlier run accepted datagrams ahead of its clock.
+    pub window: u64,
+}
+
+impl From<u64> for UnknownSeconds {
+    /// After an earlier run whose window is not known: it may have been the longest one.
+    fn from(until: u64) -> Self {
+        Self { until, window: WINDOW_MAX.get().as_secs() }
+    }
+}
+
+impl From<(u64, u64)> for UnknownSeconds {
+    fn from((until, window): (u64, u64)) -> Self {
+        Self { until, window }
+    }
+}
+
+impl UnknownSeconds {
+    /// Whether a datagram that was signed in this second may have been accepted. While the last second is
+    /// further ahead of the clock than the earlier run can have accepted, the clock is behind that of the
+    /// earlier run, or that one was wrong. The seconds then do not count, but apply again once the clock
+    /// is corrected.
+    fn contain(self, signed: u64, now: u64, window: u64) -> bool {
+        let max_ahead = self.window.max(window).saturating_add(MARK_AHEAD);
+        signed <= self.until && self.until <= now.saturating_add(max_ahead)
+    }
+}
 
 /// The bounds of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,27 +76,30 @@ pub struct ReplayWindow {
     remembered: usize,
     /// Datagrams that were signed before this second are refused.
     first: u64,
-    /// An earlier run may have accepted any datagrams that were signed up to this second; 0 if it has not.
-    unknown_until: u64,
+    /// Never changed: a clock that is wrong for a moment must not erase it.
+    unknown: UnknownSeconds,
     /// Seconds after this one are of a time from which the clock was set back. They are the first to be
     /// forgotten, because the seconds that the clock reaches before them need the room.
     unreachable: u64,
 }
 
 impl ReplayWindow {
-    /// Creates an empty window. An earlier run may have accepted any datagrams that were signed up to the
-    /// second `unknown_until`, which it therefore refuses; 0 if there are none.
+    /// Creates an empty window, which refuses datagrams of the unknown seconds.
     #[must_use]
-    pub fn new(unknown_until: u64) -> Self {
-        Self::restored(0, unknown_until, BTreeMap::new())
+    pub fn new(unknown: impl Into<UnknownSeconds>) -> Self {
+        Self::restored(0, unknown, BTreeMap::new())
     }
 
-    /// Creates a window of stored contents: the first second that it accepts, the last one of which it does
-    /// not know all datagrams, and accepted datagrams.
+    /// Creates a window of stored contents: the first second that it accepts, those of which it does not
+    /// know all datagrams, and accepted datagrams.
     #[must_use]
-    pub fn restored(first: u64, unknown_until: u64, accepted: BTreeMap<u64, HashSet<u64>>) -> Self {
+    pub fn restored(
+        first: u64,
+        unknown: impl Into<UnknownSeconds>,
+        accepted: BTreeMap<u64, HashSet<u64>>,
+    ) -> Self {
         let remembered = accepted.values().map(HashSet::len).sum();
-        Self { accepted, remembered, first, unknown_until, unreachable: u64::MAX }
+        Self { accepted, remembered, first, unknown: unknown.into(), unreachable: u64::MAX }
     }
 
     /// The first second that it accepts.
@@ -75,11 +108,10 @@ impl ReplayWindow {
         self.first
     }
 
-    /// The last second of which it does not know all datagrams that may have been accepted; 0 if there is
-    /// none.
+    /// The seconds of which it does not know all datagrams that may have been accepted.
     #[must_use]
-    pub fn unknown_until(&self) -> u64 {
-        self.unknown_until
+    pub fn unknown(&self) -> UnknownSeconds {
+        self.unknown
     }
 
     /// The latest second of which it knows anything.
@@ -115,7 +147,7 @@ impl ReplayWindow {
         if self.accepted.get(&signed).is_some_and(|ids| ids.contains(&id)) {
             return Err(ReplayRefusal::Replayed);
         }
-        if signed <= self.unknown_until {
+        if self.unknown.contain(signed, now, bounds.seconds) {
             return Err(ReplayRefusal::MaybeReplayed);
         }
         let is_shortened = self.make_room(bounds.datagrams, signed)?;
@@ -127,11 +159,6 @@ impl ReplayWindow {
     /// Forgets the seconds that the clock has left behind.
     fn advance(&mut self, now: u64, seconds: u64) {
         let earliest = now.saturating_sub(seconds);
-        if self.unknown_until > now.saturating_add(UNKNOWN_MAX) {
-            // No run has accepted datagrams that were signed so far ahead: the clock was set back. Without
-            // this step, datagrams would be refused until it reaches its former time.
-            self.unknown_until = 0;
-        }
         if self.first > now.saturating_add(seconds) {
             // As well, by more than the window.
             self.first = earliest;
@@ -223,12 +250,24 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_wrong_at_the_start_does_not_stop_the_window_for_good() {
-        // The daemon started a year ahead, after a crash.
-        let mut window = ReplayWindow::new(31_536_000);
+    fn a_clock_that_is_wrong_for_a_moment_does_not_erase_what_an_earlier_run_accepted() {
+        // The daemon before this one crashed at 1,000, and this one started with a clock that was wrong.
+        let mut window = ReplayWindow::new((1_002, 10));
         assert_eq!(window.accept(100, BOUNDS, 100, 1), Ok(false));
-        let mut window = ReplayWindow::new(100 + UNKNOWN_MAX);
-        assert_eq!(window.accept(100, BOUNDS, 100, 1), Err(ReplayRefusal::MaybeReplayed));
+        assert_eq!(window.accept(1_001, BOUNDS, 1_000, 1), Err(ReplayRefusal::MaybeReplayed));
+        assert_eq!(window.accept(1_001, BOUNDS, 1_003, 1), Ok(false));
+    }
+
+    #[test]
+    fn unknown_seconds_count_up_to_the_longer_window_and_the_lead_of_the_mark() {
+        for (recorded, ahead) in [(0, 12), (10, 12), (30, 32)] {
+            for (until, outcome) in
+                [(100 + ahead, Err(ReplayRefusal::MaybeReplayed)), (101 + ahead, Ok(false))]
+            {
+                let mut window = ReplayWindow::new((until, recorded));
+                assert_eq!(window.accept(100, BOUNDS, 100, 1), outcome, "{recorded} {until}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Replay windows in a form that can be stored, so that a restart accepts no datagram again.
 //!
 //! ```text
-//! identity of the key, 32 bytes · first second · last unknown second · number of seconds
+//! identity of the key, 32 bytes · first second · last unknown second · its window · number of seconds
 //!     for each: second · number · numbers
 //! ```
 //!
@@ -15,7 +15,7 @@ use crate::protocol::signed::KeyIdentity;
 /// Bytes of a number.
 const NUMBER_BYTES: usize = size_of::<u64>();
 /// Bytes of a window without seconds.
-const HEAD_BYTES: usize = size_of::<KeyIdentity>() + 3 * NUMBER_BYTES;
+const HEAD_BYTES: usize = size_of::<KeyIdentity>() + 4 * NUMBER_BYTES;
 
 /// Appends a window in at most `room` bytes. If it does not fit, the oldest seconds are left out, and the
 /// restored window refuses all datagrams of them. Returns whether the key has any room.
@@ -39,7 +39,8 @@ pub(super) fn encode(
     out.extend_from_slice(key);
     let mut put = |number: u64| out.extend_from_slice(&number.to_le_bytes());
     put(first);
-    put(window.unknown_until());
+    put(window.unknown().until);
+    put(window.unknown().window);
     put(seconds.len() as u64);
     for (second, ids) in seconds {
         put(second);
@@ -55,7 +56,8 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<(KeyIdentity, ReplayWindow)
     while !bytes.is_empty() {
         let (key, rest) = bytes.split_first_chunk()?;
         bytes = rest;
-        let (first, unknown_until) = (number(&mut bytes)?, number(&mut bytes)?);
+        let first = number(&mut bytes)?;
+        let unknown = (number(&mut bytes)?, number(&mut bytes)?);
         let seconds = number(&mut bytes)?;
         let mut accepted = BTreeMap::new();
         for _ in 0..seconds {
@@ -66,7 +68,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<(KeyIdentity, ReplayWindow)
             let ids = ids.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id));
             accepted.insert(second, ids.collect::<HashSet<u64>>());
         }
-        windows.push((*key, ReplayWindow::restored(first, unknown_until, accepted)));
+        windows.push((*key, ReplayWindow::restored(first, unknown, accepted)));
     }
     Some(windows)
 }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::config::WINDOW_MAX;
 use super::mark::HighWaterMark;
-use super::replay::ReplayWindow;
+use super::replay::{ReplayWindow, UnknownSeconds};
 use super::saved;
 use crate::protocol::signed::{KeyIdentity, SigningKey};
 
@@ -19,8 +19,8 @@ pub type SharedWindow = Arc<Mutex<ReplayWindow>>;
 #[derive(Debug, Default)]
 pub struct ReplayWindows {
     known: Mutex<Vec<KnownWindow>>,
-    /// An earlier run may have accepted any datagrams of other keys that were signed up to this second.
-    unknown_until: u64,
+    /// An earlier run may have accepted any datagrams of other keys in these seconds.
+    unknown: UnknownSeconds,
     mark: HighWaterMark,
 }
 
@@ -40,11 +40,11 @@ struct KnownWindow {
 }
 
 impl ReplayWindows {
-    /// The same windows after an earlier run that may have accepted any datagrams that were signed up to the
-    /// second `unknown_until` with keys that have no window here; 0 if there are none.
+    /// The same windows after an earlier run that may have accepted any datagrams of the unknown
+    /// seconds with keys that have no window here.
     #[must_use]
-    pub fn after(self, unknown_until: u64) -> Self {
-        Self { unknown_until, ..self }
+    pub fn after(self, unknown: impl Into<UnknownSeconds>) -> Self {
+        Self { unknown: unknown.into(), ..self }
     }
 
     /// The high-water mark of the datagrams that all windows together accept.
@@ -59,9 +59,9 @@ impl ReplayWindows {
         let known = self.known.lock();
         let newest = known.iter().map(|one| {
             let window = one.window.lock();
-            window.newest().max(window.unknown_until())
+            window.newest().max(window.unknown().until)
         });
-        newest.max().unwrap_or(0).max(self.unknown_until)
+        newest.max().unwrap_or(0).max(self.unknown.until)
     }
 
     /// The window of a key; a new one at the Unix time `now`, in seconds, if the key is new.
@@ -73,7 +73,7 @@ impl ReplayWindows {
             return Arc::clone(&found.window);
         }
         known.retain(|one| one.is_needed(now));
-        let window = Arc::new(Mutex::new(ReplayWindow::new(self.unknown_until)));
+        let window = Arc::new(Mutex::new(ReplayWindow::new(self.unknown)));
         known.push(KnownWindow { key, window: Arc::clone(&window) });
         window
     }
@@ -85,7 +85,7 @@ impl ReplayWindows {
         let known = self.known.lock();
         let share = max / known.len().max(1);
         let mut bytes = Vec::new();
-        let mut has_all_keys = self.unknown_until.saturating_add(WINDOW_MAX.get().as_secs()) < now;
+        let mut has_all_keys = self.unknown.until.saturating_add(WINDOW_MAX.get().as_secs()) < now;
         for KnownWindow { key, window } in known.iter() {
             has_all_keys &= saved::encode(key, &window.lock(), share, &mut bytes);
         }
@@ -109,7 +109,7 @@ impl KnownWindow {
         let is_used = Arc::strong_count(&self.window) > 1;
         is_used || {
             let window = self.window.lock();
-            let newest = window.newest().max(window.unknown_until());
+            let newest = window.newest().max(window.unknown().until);
             newest.saturating_add(WINDOW_MAX.get().as_secs()) >= now
         }
     }
@@ -166,17 +166,17 @@ mod tests {
         }
         let all = windows.save(10_000, 1_002).bytes;
         // The head, three seconds with their numbers, and four datagrams.
-        assert_eq!(all.len(), 56 + 3 * 16 + 4 * 8);
+        assert_eq!(all.len(), 64 + 3 * 16 + 4 * 8);
         assert_eq!(windows.save(all.len(), 1_002).bytes, all);
         let less = windows.save(all.len() - 1, 1_002).bytes;
-        assert_eq!(less.len(), 56 + 2 * 16 + 2 * 8);
+        assert_eq!(less.len(), 64 + 2 * 16 + 2 * 8);
         let restored = ReplayWindows::from_bytes(&less).unwrap().of(&key, 1_002);
         let outcomes = [(1_000, 5), (1_001, 3), (1_001, 5)]
             .map(|(signed, id)| restored.lock().accept(1_002, BOUNDS, signed, id));
         let (stale, replayed) = (Err(ReplayRefusal::Stale), Err(ReplayRefusal::Replayed));
         assert_eq!(outcomes, [stale, replayed, Ok(false)]);
-        assert_eq!(windows.save(56, 1_002).bytes.len(), 56);
-        assert_eq!(windows.save(55, 1_002).bytes.len(), 0);
+        assert_eq!(windows.save(64, 1_002).bytes.len(), 64);
+        assert_eq!(windows.save(63, 1_002).bytes.len(), 0);
     }
 
     #[test]
