@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use self::lengths::WindowLengths;
+use self::lengths::{ROUNDING, WindowLengths, counting, counts_of_rate};
 use self::partial::PartialWindow;
 use super::interleave::interleave;
 use super::kind::{ValueKind, legacy_count, sibling};
@@ -363,20 +363,55 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The name of the series that counts the samples of another one; `None` if there is none.
-fn counting(recording: &RecordedOutput, series: &str) -> Option<String> {
-    let names = [Some(sibling(series, "count")), legacy_count(series)];
-    let mut names = names.into_iter().flatten();
-    names.find(|name| name.as_str() != series && recording.series.contains_key(name))
-}
+impl Judge<'_> {
+    /// The cause if only the lengths of windows make the rates of a series differ.
+    fn rate_cause(
+        &self,
+        series: &str,
+        old: &Values,
+        new: &Values,
+        unequal: &[i64],
+    ) -> Option<KnownCause> {
+        if old.len().min(new.len()) <= 2 || self.counts_agree(series) != Some(true) {
+            return None;
+        }
+        // The first and the last window may be much shorter than the interval, of one daemon only.
+        let mut inner = unequal.iter().filter(|end| !self.is_edge(**end)).peekable();
+        if inner.peek().is_none() {
+            return Some(KnownCause::Edge);
+        }
+        inner.all(|end| self.only_lengths_differ(series, *end)).then_some(KnownCause::WindowLength)
+    }
 
-/// The counts of a series of rates; `None` for other series.
-fn counts_of_rate<'r>(recording: &'r RecordedOutput, series: &str) -> Option<&'r Values> {
-    let name = match ValueKind::of(series) {
-        ValueKind::Rate => counting(recording, series)?,
-        _ => legacy_count(series)?,
-    };
-    recording.series.get(&name)
+    /// Whether both count the same in this window, and each rate is that count divided by the length
+    /// of its daemon's window.
+    fn only_lengths_differ(&self, series: &str, end: i64) -> bool {
+        let (of_old, of_new) = self.lengths();
+        let old = self.divided_count(self.old, of_old, series, end);
+        let new = self.divided_count(self.new, of_new, series, end);
+        old.zip(new).is_some_and(|(old, new)| self.is_equal(old, new))
+    }
+
+    /// The count of a window if the rate is that count divided by the window's length.
+    fn divided_count(
+        &self,
+        recording: &RecordedOutput,
+        lengths: &WindowLengths,
+        series: &str,
+        end: i64,
+    ) -> Option<f64> {
+        let count = *counts_of_rate(recording, series)?.get(&end)?;
+        let rate = *recording.series.get(series)?.get(&end)?;
+        let error = (rate * lengths.at(end)? - count).abs();
+        (error <= self.tolerance.max(ROUNDING) * count.abs()).then_some(count)
+    }
+
+    fn lengths(&self) -> &(WindowLengths, WindowLengths) {
+        self.lengths.get_or_init(|| {
+            let of = |recording, windows| WindowLengths::of(recording, windows, self.slack_ms);
+            (of(self.old, &self.old_windows), of(self.new, &self.new_windows))
+        })
+    }
 }
 
 /// Whether some values of both are larger than the other's of the same time.

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Judge, counts_of_rate};
+use crate::commands::compare::kind::{ValueKind, legacy_count, sibling};
 use crate::commands::compare::recording::{RecordedOutput, Values, WindowEnds};
-use crate::commands::compare::verdict::KnownCause;
 
 /// Largest relative error of a length that is computed from a count and its rate.
-const ROUNDING: f64 = 1e-9;
+pub(super) const ROUNDING: f64 = 1e-9;
 /// Largest relative difference of the lengths that the series of a window give: the daemons round rates.
 const SAME: f64 = 1e-3;
 /// The share of its interval by which a window may differ and still count as one interval long.
@@ -63,60 +62,9 @@ impl WindowLengths {
     }
 
     /// The length of a window, unless it is not credible.
-    fn at(&self, end: i64) -> Option<f64> {
+    pub(super) fn at(&self, end: i64) -> Option<f64> {
         let length = *self.by_end.get(&end)?;
         ((length - self.interval_s).abs() <= self.slack_s).then_some(length)
-    }
-}
-
-impl Judge<'_> {
-    /// The cause if only the lengths of windows make the rates of a series differ.
-    pub(super) fn rate_cause(
-        &self,
-        series: &str,
-        old: &Values,
-        new: &Values,
-        unequal: &[i64],
-    ) -> Option<KnownCause> {
-        if old.len().min(new.len()) <= 2 || self.counts_agree(series) != Some(true) {
-            return None;
-        }
-        // The first and the last window may be much shorter than the interval, of one daemon only.
-        let mut inner = unequal.iter().filter(|end| !self.is_edge(**end)).peekable();
-        if inner.peek().is_none() {
-            return Some(KnownCause::Edge);
-        }
-        inner.all(|end| self.only_lengths_differ(series, *end)).then_some(KnownCause::WindowLength)
-    }
-
-    /// Whether both count the same in this window, and each rate is that count divided by the length
-    /// of its daemon's window.
-    fn only_lengths_differ(&self, series: &str, end: i64) -> bool {
-        let (of_old, of_new) = self.lengths();
-        let old = self.divided_count(self.old, of_old, series, end);
-        let new = self.divided_count(self.new, of_new, series, end);
-        old.zip(new).is_some_and(|(old, new)| self.is_equal(old, new))
-    }
-
-    /// The count of a window if the rate is that count divided by the window's length.
-    fn divided_count(
-        &self,
-        recording: &RecordedOutput,
-        lengths: &WindowLengths,
-        series: &str,
-        end: i64,
-    ) -> Option<f64> {
-        let count = *counts_of_rate(recording, series)?.get(&end)?;
-        let rate = *recording.series.get(series)?.get(&end)?;
-        let error = (rate * lengths.at(end)? - count).abs();
-        (error <= self.tolerance.max(ROUNDING) * count.abs()).then_some(count)
-    }
-
-    fn lengths(&self) -> &(WindowLengths, WindowLengths) {
-        self.lengths.get_or_init(|| {
-            let of = |recording, windows| WindowLengths::of(recording, windows, self.slack_ms);
-            (of(self.old, &self.old_windows), of(self.new, &self.new_windows))
-        })
     }
 }
 
@@ -126,4 +74,23 @@ fn agreed(mut lengths: Vec<f64>) -> Option<f64> {
     let length = *lengths.select_nth_unstable_by(middle, f64::total_cmp).1;
     let same = lengths.iter().filter(|other| (*other - length).abs() <= SAME * length).count();
     (lengths.len() >= 2 && 2 * same > lengths.len()).then_some(length)
+}
+
+/// The name of the series that counts the samples of another one; `None` if there is none.
+pub(super) fn counting(recording: &RecordedOutput, series: &str) -> Option<String> {
+    let names = [Some(sibling(series, "count")), legacy_count(series)];
+    let mut names = names.into_iter().flatten();
+    names.find(|name| name.as_str() != series && recording.series.contains_key(name))
+}
+
+/// The counts of a series of rates; `None` for other series.
+pub(super) fn counts_of_rate<'r>(
+    recording: &'r RecordedOutput,
+    series: &str,
+) -> Option<&'r Values> {
+    let name = match ValueKind::of(series) {
+        ValueKind::Rate => counting(recording, series)?,
+        _ => legacy_count(series)?,
+    };
+    recording.series.get(&name)
 }

@@ -5,8 +5,8 @@ use super::super::notes::Notes;
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
 use super::super::span::{go_duration, span};
-use super::references::expanded;
-use super::{set_interval, templates};
+use super::references::{expanded, has_references};
+use super::templates;
 use forwarders::format::influx::MetricSeparator;
 
 /// What the inputs say about the outputs.
@@ -347,5 +347,20 @@ fn percentiles(
             );
         }
     }
+    Ok(())
+}
+
+/// Sets the length of a window.
+pub(super) fn set_interval(setting: &str, text: &str, plan: &mut Plan) -> Result<(), ConvertError> {
+    if has_references(text) {
+        plan.top.set("interval", Value::Text(expanded(text)));
+        return Ok(());
+    }
+    let Some(duration) = go_duration(text).filter(|duration| !duration.is_zero()) else {
+        return Err(ConvertError(format!(
+            "`{setting}` must be a duration such as 10s, not `{text}`"
+        )));
+    };
+    plan.top.set("interval", Value::word(span(duration)));
     Ok(())
 }

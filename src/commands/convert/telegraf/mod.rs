@@ -2,12 +2,12 @@
 
 use self::input::StatsdInput;
 use self::outputs::Output;
-use self::references::{expanded, has_references};
+use self::references::expanded;
 use super::document::Value;
 use super::plan::Plan;
 use super::setting::{ConvertError, Section, Setting};
 use super::source::SourceText;
-use super::span::{go_duration, span};
+use super::span::go_duration;
 
 mod common;
 mod graphite;
@@ -173,7 +173,7 @@ fn agent(root: &mut Section, plan: &mut Plan) -> Result<(), ConvertError> {
         agent.without_equivalent(&AGENT_WITHOUT_EQUIVALENT, &mut plan.notes);
         agent.finish(&mut plan.notes);
     }
-    set_interval("agent.interval", &interval, plan)?;
+    input::set_interval("agent.interval", &interval, plan)?;
     if has_host {
         plan.agent.block("tags").set("host", host);
     }
@@ -182,21 +182,6 @@ fn agent(root: &mut Section, plan: &mut Plan) -> Result<(), ConvertError> {
     {
         plan.agent.block("tags").set(key, Value::Text(expanded(&text)));
     }
-    Ok(())
-}
-
-/// Sets the length of a window.
-fn set_interval(setting: &str, text: &str, plan: &mut Plan) -> Result<(), ConvertError> {
-    if has_references(text) {
-        plan.top.set("interval", Value::Text(expanded(text)));
-        return Ok(());
-    }
-    let Some(duration) = go_duration(text).filter(|duration| !duration.is_zero()) else {
-        return Err(ConvertError(format!(
-            "`{setting}` must be a duration such as 10s, not `{text}`"
-        )));
-    };
-    plan.top.set("interval", Value::word(span(duration)));
     Ok(())
 }
 
