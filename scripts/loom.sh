@@ -23,10 +23,11 @@ case ${1:-} in
 -*) usage >&2 && exit 2 ;;
 esac
 
-# Not in RUSTFLAGS: the flag has a meaning for other crates, too.
+# Not in RUSTFLAGS: the flag has a meaning for other crates, too. Without optimisation, a reload needs more stack
+# than the model checker gives a thread.
 build() {
     cargo rustc --package engine --lib --profile test --locked \
-        --message-format json-render-diagnostics -- --cfg loom
+        --message-format json-render-diagnostics -- --cfg loom -C opt-level=1
 }
 
 program=$(build | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')

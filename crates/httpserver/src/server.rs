@@ -137,7 +137,7 @@ impl HttpServer {
         }
     }
 
-    /// Like [`HttpServer::serve`], at a Unix socket: each request carries the [`PeerUser`] of its
+    /// Like [`HttpServer::serve`], at a Unix socket: each request carries the [`PeerUser`](crate::PeerUser) of its
     /// connection as an extension, and needs no credentials.
     pub async fn serve_unix(&self, socket: UnixListener, service: impl SiteService) {
         let mut connections = Connections::new(Arc::clone(&self.0.stats));
