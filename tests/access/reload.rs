@@ -1,7 +1,7 @@
 //! Changes of passwords, certificates and files while the daemon runs.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -128,6 +128,9 @@ fn rest(mut stream: &TcpStream) -> String {
     let (mut rest, mut buffer, began) = (Vec::new(), [0; 4096], Instant::now());
     loop {
         match stream.read(&mut buffer) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("the connection stays open")
+            }
             // The kernel resets a connection of which the daemon has not read everything.
             Ok(0) | Err(_) => break,
             Ok(length) => rest.extend_from_slice(&buffer[..length]),
