@@ -110,8 +110,13 @@ copy_libraries() { # PACKAGES FOLDER
 
 # Checks that the image has the loader and the libraries of the program, in folders that the loader searches.
 check_libraries() { # ARCH
-    local program=$work/$1/program/usr/bin/tallyd base=$work/$1/base loader library found
-    loader=$(readelf --program-headers "$program" | sed -n 's/.*program interpreter: \(.*\)]$/\1/p')
+    local program=$work/$1/program/usr/bin/tallyd base=$work/$1/base loader libraries library found
+    loader=$(LC_ALL=C readelf --program-headers "$program" | sed -n 's/.*program interpreter: \(.*\)]$/\1/p')
+    libraries=$(LC_ALL=C readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(lib.*\)]$/\1/p')
+    if [[ -z $loader ]]; then
+        echo "image.sh: readelf finds no loader in $program, which should be dynamically linked" >&2
+        return 1
+    fi
     while read -r library; do
         found=$base/lib/$(gnu_of "$1")/$library
         if [[ $library == /* ]]; then found=$base$library; fi
@@ -121,7 +126,7 @@ check_libraries() { # ARCH
             echo "image.sh: the packages of $(os_release PRETTY_NAME) have no ${found#"$base"}, which the program needs" >&2
             return 1
         fi
-    done < <(echo "$loader" && readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(lib.*\)]$/\1/p')
+    done < <(printf '%s\n' "$loader" "$libraries")
 }
 
 copy_certificates() { # PACKAGES FOLDER

@@ -193,9 +193,12 @@ run_steps() {
 # panic messages, in the settings of OpenSSL and in the debug symbols. Every system has these folders.
 readonly source_folder=/usr/src cargo_folder=/usr/local/src
 
+# Never with their content: the mounts exist only in the namespace of the build.
+remove_mounts() { rmdir "$mounts"/{clone,cargo,tools} "$mounts"; }
+
 # Builds the last commit in a clone at FOLDER, and moves the result to OUTPUT.
 build_clone() { # FOLDER OUTPUT
-    local namespace=(unshare --mount) option=() mounts
+    local namespace=(unshare --mount) option=()
     if ((EUID != 0)); then namespace+=(--map-root-user); fi
     rm -rf "$1"
     mkdir -p "$(dirname "$1")" "$cargo_home" target/tools
@@ -203,6 +206,7 @@ build_clone() { # FOLDER OUTPUT
     mkdir -p "$1/target/tools"
     for architecture in "${architectures[@]}"; do option+=(--arch "$architecture"); done
     mounts=$(mktemp -d)
+    trap remove_mounts EXIT
     mkdir "$mounts"/{clone,cargo,tools}
     # shellcheck disable=SC2016 # the inner shell expands this
     "${namespace[@]}" bash -euc '
@@ -219,7 +223,8 @@ build_clone() { # FOLDER OUTPUT
         exec scripts/release.sh --here "$@"' \
         release "$1" "$cargo_home" "$root/target/tools" "$mounts" "$source_folder" "$cargo_folder" \
         "${option[@]}" "${chosen[@]}"
-    rmdir "$mounts"/{clone,cargo,tools} "$mounts"
+    trap - EXIT
+    remove_mounts
     rm -rf "$2"
     mv "$1/target/dist" "$2"
 }

@@ -182,6 +182,7 @@ find_missing_for_processor() {
 find_missing_for_image() {
     need python3 "packs the image" python3
     need dpkg "unpacks the libraries of the image" dpkg-deb
+    need binutils "finds which libraries the program needs" readelf
     local keyring=debian-archive-keyring
     # Ubuntu has its keys in any case.
     [[ -e /usr/share/keyrings/$keyring.gpg ]] || grep -qx ID=ubuntu /etc/os-release ||

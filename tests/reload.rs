@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -526,6 +526,29 @@ fn without_a_daemon_reload_reports_the_address() {
         code == Some(1) && text.contains("f.yaml:1:11:") && text.contains("no daemon was reloaded"),
         "{text}"
     );
+}
+
+#[test]
+fn only_a_daemon_that_refuses_the_credentials_makes_reload_ask_for_other_ones() {
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.yaml");
+    let address = endpoint.local_addr().unwrap();
+    fs::write(&file, format!("admin: {{ listen: \"{address}\" }}\n")).unwrap();
+    for (status, expected) in [("401 Unauthorized", true), ("429 Too Many Requests", false)] {
+        let mut reload = tallyd();
+        reload.arg("reload").arg("--config").arg(&file).env_remove("TALLYD_TOKEN");
+        let reload = reload.stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stream, _) = endpoint.accept().unwrap();
+        let mut lines = BufReader::new(&stream).lines();
+        while !lines.next().unwrap().unwrap().is_empty() {}
+        write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        let output = reload.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains(&status[..3]), "{text}");
+        assert_eq!(text.contains("until it has read this file"), expected, "{text}");
+    }
 }
 
 #[test]

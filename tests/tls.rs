@@ -309,8 +309,13 @@ fn a_line_without_an_end_counts_only_if_the_client_ends_its_session() {
 
 #[test]
 fn a_handshake_that_a_busy_daemon_has_not_read_in_time_completes() {
-    let timeout = Duration::from_secs(4);
-    let (daemon, pki) = mutual(", handshake_timeout: 4s");
+    // Long enough for a busy host to get to the reply of the daemon.
+    let timeout = Duration::from_secs(15);
+    let (folder, pki) = pki();
+    // The connection to the admin endpoint outlives the pause too.
+    let admin = "\nadmin: { listen: \"127.0.0.1:0\", request_timeout: 10m }\n";
+    let config = config(&format!("{MUTUAL}, handshake_timeout: 15s"));
+    let daemon = Daemon::start_in(folder, &format!("{config}{admin}"));
     let mut socket = TcpStream::connect(daemon.address("json/tcp ")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut client = client_connection(pki.client(Some("client")));

@@ -1,5 +1,6 @@
 //! The commands with each way to authenticate.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use common::{Daemon, tallyd};
@@ -158,10 +159,20 @@ fn a_command_sends_nothing_while_an_unreadable_file_decides_about_tls() {
             let text = text_of(&output);
             assert!(!output.status.success(), "{args:?}: {text}");
             assert!(text.contains("web.yml") && text.contains("--admin https://"), "{text}");
+            assert!(text.contains("; correct the file, or run this as root or as"), "{text}");
             assert!(!text.contains(TOKEN), "{text}");
             let connection = endpoint.accept().map(|(_, peer)| peer);
             assert!(connection.is_err(), "{args:?} connects without TLS: {connection:?}");
         }
+        // A signal needs no endpoint.
+        let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = process.id().to_string();
+        let output = tallyd().args(["reload", "--config", config, "--pid", &pid]).output().unwrap();
+        if !output.status.success() {
+            process.kill().unwrap();
+        }
+        let signal = process.wait().unwrap().signal();
+        assert_eq!(signal, Some(1), "{}", text_of(&output));
     }
 }
 

@@ -78,10 +78,15 @@ pub(crate) enum AccessArgsError {
     /// It is unknown whether the endpoint of the configuration has TLS.
     #[error(
         "nothing was sent, because `admin.web_config_file` decides whether the admin endpoint has TLS: \
-         {0}; run this as root or as the user of the service, such as with `sudo -u tallyd`, or name the \
-         endpoint with --admin https://HOST:PORT or --admin unix:PATH"
+         {reason}; {}run this as root or as the user of the service, such as with `sudo -u tallyd`, or name the \
+         endpoint with --admin https://HOST:PORT or --admin unix:PATH",
+        if *is_forbidden { "" } else { "correct the file, or " }
     )]
-    UnknownScheme(String),
+    UnknownScheme {
+        reason: String,
+        /// Whether this user may not read the file, which can therefore be correct.
+        is_forbidden: bool,
+    },
 }
 
 /// The credentials of a client, and the servers that it trusts.

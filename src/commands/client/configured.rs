@@ -1,6 +1,7 @@
 //! The admin endpoint of a daemon, by the options and the configuration.
 
 use clap::{Args, ValueHint};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,11 @@ pub(crate) fn admin(
     let Some(first) = addresses.all().first() else { return Ok(None) };
     let restriction = config.access_config();
     // Without this, a secret could cross the network in clear text.
-    let is_encrypted = restriction.is_encrypted().map_err(AccessArgsError::UnknownScheme)?;
+    let is_encrypted = restriction.is_encrypted().map_err(|reason| {
+        let opened = File::open(&restriction.web_config_file);
+        let is_forbidden = opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        AccessArgsError::UnknownScheme { reason, is_forbidden }
+    })?;
     let scheme = if is_encrypted { "https" } else { "http" };
     let url = format!("{scheme}://{}", SendEndpoint::reachable(*first));
     Ok(Some(AdminEndpoint { url, access: ClientAccess::new(access, Some(&restriction))? }))

@@ -10,7 +10,7 @@ use api::reload::{LastReload, ReloadForecast};
 use api::series::SeriesRemoved;
 use api::status::Status;
 use basics::escape::escaped;
-use httpclient::reqwest::Method;
+use httpclient::reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -54,6 +54,14 @@ pub(crate) enum LedgerError {
     /// The system refuses a client.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+impl LedgerError {
+    /// Whether the daemon refuses the credentials of the request, or their absence.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { source: AnswerError::Status { status, .. }, .. }
+            if *status == StatusCode::UNAUTHORIZED)
+    }
 }
 
 /// A client of the admin endpoint of one daemon.

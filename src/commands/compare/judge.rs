@@ -361,9 +361,7 @@ impl<'a> Judge<'a> {
             && is_larger_in_both(old, new)
             && self.sums_agree(old, new)
     }
-}
 
-impl Judge<'_> {
     /// The cause if only the lengths of windows make the rates of a series differ.
     fn rate_cause(
         &self,

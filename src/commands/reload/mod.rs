@@ -14,7 +14,7 @@ use api::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
-use crate::commands::client::access::AccessArgs;
+use crate::commands::client::access::{AccessArgs, AccessArgsError};
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::config::{self, LoadError};
@@ -164,8 +164,14 @@ pub(crate) fn admin_of(
 /// Requests a reload or signals the daemon, and waits for the outcome; `None` without access to its admin
 /// endpoint.
 fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
-    let admin = admin_of(args.admin.as_deref(), &args.access, &args.config);
-    let admin = admin.map_err(ReloadCommandError::NoDaemon)?;
+    let admin = match (admin_of(args.admin.as_deref(), &args.access, &args.config), args.pid) {
+        (Ok(admin), _) => admin,
+        // The signal needs no endpoint, and the reload may be about the file that hides it.
+        (Err(LedgerError::Access(AccessArgsError::UnknownScheme { .. })), Some(pid)) => {
+            return signal_reload(pid).map(|()| None);
+        }
+        (Err(error), _) => return Err(ReloadCommandError::NoDaemon(error)),
+    };
     if admin.may_change() && args.pid.is_none() {
         match admin.reload(OUTCOME_TIMEOUT) {
             // The file may have the credentials that the daemon gets by this reload.
@@ -180,7 +186,7 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
             let wrong = config::load(args.config.path()).err().filter(|_| args.admin.is_none());
             return Err(match (wrong, error) {
                 (Some(wrong), _) => ReloadCommandError::File(wrong),
-                (None, error @ LedgerError::Refused { .. }) if args.admin.is_none() => {
+                (None, error) if args.admin.is_none() && error.is_unauthorized() => {
                     ReloadCommandError::OtherAccess(error)
                 }
                 (None, error) => ReloadCommandError::NoDaemon(error),

@@ -31,8 +31,8 @@ pub(super) enum TapError {
     Events(#[from] EventsError),
     /// The connection ended without an end event.
     #[error(
-        "the daemon at {0} ended the tap: it has ended, or a reload has taken the access of this command; see \
-         its log"
+        "the daemon at {0} closed the tap: the daemon has stopped, or its users, tokens or certificates have \
+         changed and no longer admit this command; see its log"
     )]
     Closed(String),
     /// An event cannot be read.

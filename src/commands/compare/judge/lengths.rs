@@ -19,8 +19,8 @@ const NEAR: f64 = 0.005;
 #[derive(Debug)]
 pub(super) struct WindowLengths {
     /// By the end of the window, if most of at least two series have the same length: a single rate proves
-    /// nothing about itself. Empty if longer and shorter windows do not cancel out, as they do when ends
-    /// are late: then the rates are wrong.
+    /// nothing about itself. Empty if the lengths contradict the time between the ends, or all differ from the
+    /// interval in the same way: then the rates are wrong.
     by_end: BTreeMap<i64, f64>,
     interval_s: f64,
     /// How much longer or shorter than the interval a window may be.
@@ -43,22 +43,34 @@ impl WindowLengths {
         let by_end = all.into_iter().filter_map(|(end, lengths)| Some((end, agreed(lengths)?)));
         let by_end = by_end.collect();
         let mut lengths = Self { by_end, interval_s, slack_s: slack_ms as f64 / 1e3 };
-        if !lengths.cancel_out(windows) {
+        if !lengths.are_late_ends(windows) {
             lengths.by_end.clear();
         }
         lengths
     }
 
     /// Whether the lengths of all windows but the first and the last, which may be cut, can be those of
-    /// windows that ended late: they add up to the time that they cover, and they do not all differ from the
-    /// interval in the same way.
-    fn cancel_out(&self, windows: &WindowEnds) -> bool {
-        let inner = self.by_end.iter().filter(|(end, _)| !windows.is_edge(**end));
-        let late: Vec<f64> = inner.map(|(_, length)| length - self.interval_s).collect();
+    /// windows that ended late: they add up to the time that passed between the ends of these windows, and
+    /// they do not all differ from the interval in the same way.
+    fn are_late_ends(&self, windows: &WindowEnds) -> bool {
+        let inner: Vec<(f64, f64)> = self.passed(windows).collect();
+        let error: f64 = inner.iter().map(|(length, passed)| length - passed).sum();
         let near = NEAR * self.interval_s;
-        let is_constant =
-            late.iter().all(|late| *late > near) || late.iter().all(|late| *late < -near);
-        late.iter().sum::<f64>().abs() <= self.slack_s && !is_constant
+        let are_all =
+            |sign: f64| inner.iter().all(|(length, _)| sign * (length - self.interval_s) > near);
+        error.abs() <= self.slack_s && !are_all(1.0) && !are_all(-1.0)
+    }
+
+    /// The length of each inner window, and the time since the end of the window before, in seconds.
+    /// Without that window, nothing shows when this one began.
+    fn passed(&self, windows: &WindowEnds) -> impl Iterator<Item = (f64, f64)> {
+        let pairs = windows.ends.iter().zip(windows.ends.iter().skip(1));
+        pairs.filter_map(|(previous, end)| {
+            let passed = end - previous;
+            let has_previous = 2 * passed < 3 * windows.interval_ms;
+            let length = self.by_end.get(end).filter(|_| has_previous && !windows.is_edge(*end))?;
+            Some((*length, passed as f64 / 1e3))
+        })
     }
 
     /// The length of a window, unless it is not credible.
@@ -93,4 +105,60 @@ pub(super) fn counts_of_rate<'r>(
         _ => legacy_count(series)?,
     };
     recording.series.get(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lengths that are derived from windows of two counters with these ends and lengths, in seconds.
+    fn lengths(windows: &[(u32, f64)]) -> Vec<Option<f64>> {
+        let mut recording = RecordedOutput::default();
+        for (name, count) in [("a", 7.0), ("b", 900.0)] {
+            for (end, length) in windows {
+                let rate = count / length;
+                for line in [
+                    format!("stats.counters.{name}.count {count} {end}"),
+                    format!("stats.counters.{name}.rate {rate} {end}"),
+                ] {
+                    recording.add_line(line.as_bytes(), 0);
+                }
+            }
+        }
+        let lengths = WindowLengths::of(&recording, &recording.windows(), 1_500);
+        windows.iter().map(|(end, _)| lengths.at(i64::from(*end) * 1000)).collect()
+    }
+
+    /// Whether lengths of inner windows are evidence.
+    fn are_evidence(windows: &[(u32, f64)]) -> bool {
+        let lengths = lengths(windows);
+        let inner = &lengths[1..windows.len() - 1];
+        let found = inner.iter().filter(|length| length.is_some()).count();
+        assert!(found == 0 || found == inner.len(), "{lengths:?}");
+        found > 0
+    }
+
+    #[test]
+    fn lengths_agree_with_the_time_that_passed_between_the_ends() {
+        // Each end is about a second later than planned: 3 s in all, which the timestamps show too.
+        let drifting =
+            [(10, 10.0), (20, 10.0), (31, 10.9), (41, 10.1), (52, 10.8), (62, 10.1), (73, 10.9)];
+        assert!(are_evidence(&drifting));
+        // The same lengths, although the timestamps are an interval apart.
+        let even: Vec<_> = (1..).map(|k| 10 * k).zip(drifting.map(|(_, length)| length)).collect();
+        assert!(!are_evidence(&even));
+        // As many longer as shorter windows, although 4 s more have passed.
+        let ends = [10, 20, 31, 42, 53, 64, 74, 84, 94, 104];
+        let lengths = [10.0, 10.1, 9.9, 10.0, 10.1, 9.9, 10.0, 10.0, 10.0, 10.0];
+        let stalled: Vec<_> = ends.into_iter().zip(lengths).collect();
+        assert!(!are_evidence(&stalled));
+    }
+
+    #[test]
+    fn a_window_after_a_missing_one_has_no_known_begin() {
+        let windows = [(10, 10.0), (20, 10.2), (40, 9.9), (50, 10.0), (60, 10.0), (70, 10.0)];
+        assert!(are_evidence(&windows));
+        let wrong = [(10, 10.0), (20, 10.7), (40, 12.0), (50, 10.7), (60, 10.7), (70, 10.0)];
+        assert!(!are_evidence(&wrong));
+    }
 }
