@@ -200,7 +200,7 @@ fn a_reload_is_accepted_although_its_file_has_a_new_first_token() {
     assert!(is_good && text.contains("reloaded"), "{text}");
     write(&format!("tokens: [{new}]"));
     assert!(run(&["reload"]).0, "the new token is valid since the first reload");
-    // Nothing in the file is valid yet: the error says what is.
+    // Nothing in the file is valid yet: the error names valid credentials.
     write(&format!("tokens: [{old}]"));
     let (is_good, text) = run(&["reload"]);
     assert!(!is_good && text.contains("401") && text.contains("--token-file"), "{text}");

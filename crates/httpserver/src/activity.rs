@@ -84,7 +84,7 @@ impl Activity {
         self.must_end.load(Ordering::Relaxed)
     }
 
-    /// Ends the current reply. Returns whether it was to go on.
+    /// Ends the current reply. Returns whether no earlier call has ended it.
     pub(crate) fn end_reply(&self) -> bool {
         !self.must_end.swap(true, Ordering::Relaxed)
     }

@@ -194,7 +194,7 @@ impl HttpServer {
         self.0.gate.admit(request.headers(), &client.entry).await
     }
 
-    /// Ends the long reply of a client that would not be admitted any more.
+    /// Ends the long reply of a client that would no longer be admitted.
     fn end_unless_admitted(
         &self,
         client: &Client,

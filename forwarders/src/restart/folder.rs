@@ -194,7 +194,7 @@ impl RestartFolder {
         })
     }
 
-    /// What an earlier run has recorded of the signed datagrams that it accepted.
+    /// The record that an earlier run has left of the signed datagrams that it accepted.
     ///
     /// # Errors
     /// When the mark cannot be read.

@@ -25,7 +25,7 @@ pub struct SignedUntil {
     pub window: u64,
 }
 
-/// What an earlier run has recorded of the datagrams that it accepted.
+/// The record that an earlier run has left of the datagrams that it accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkState {
     /// There was no earlier run: the folder was created just now.
@@ -39,8 +39,9 @@ pub enum MarkState {
 impl MarkState {
     /// The second up to which a datagram may have been signed that an earlier run accepted, and the seconds
     /// by which that run accepted datagrams ahead of its clock. The first run refuses datagrams that were
-    /// signed before it: the folder may have been lost. `now` and `booted` are the Unix times of the clock and of the boot, and `window` is the
-    /// greatest difference between clocks that this run permits, all in seconds.
+    /// signed before it: the folder may have been lost. `now` and `booted` are the Unix times of the clock
+    /// and of the boot, and `window` is the greatest difference between clocks that this run permits, all in
+    /// seconds.
     #[must_use]
     pub fn unknown_until(self, now: u64, booted: u64, window: u64) -> (u64, u64) {
         match self {

@@ -136,7 +136,7 @@ impl AccessGate {
         done
     }
 
-    /// Whether a client that an earlier version has admitted may go on.
+    /// Whether the rules still admit a client that an earlier version of them has admitted.
     pub(crate) fn still_admits(&self, entry: &Entry, identity: Option<&Identity>) -> bool {
         if self.is_closed.load(Ordering::Acquire) {
             return false;
@@ -145,7 +145,7 @@ impl AccessGate {
         Arc::ptr_eq(&current, &entry.access) || entry.is_admitted_by(&current, identity)
     }
 
-    /// The denial for a client that may not go on.
+    /// The denial for a client that the rules no longer admit.
     pub(crate) fn revocation(&self) -> Denial {
         Denial { reason: Denied::Revoked, schemes: self.current.borrow().schemes() }
     }

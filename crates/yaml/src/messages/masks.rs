@@ -65,8 +65,7 @@ fn part_on_line(span: SourceSpan, line: &[char], number: usize) -> Option<Range<
     Some(from + first + 1..from + last + 2)
 }
 
-/// Returns the part of a value that is on a line, for an error by which nobody knows whether the value is a
-/// secret.
+/// Returns the part of a value that is on a line, for a value that may be a secret under a wrong key.
 pub(crate) fn value_columns(value: &YamlNode, line: &str, number: usize) -> Option<Range<usize>> {
     let line: Vec<char> = line.chars().collect();
     // A value that is missing, or a block below its key, has the span of the key.
@@ -74,7 +73,7 @@ pub(crate) fn value_columns(value: &YamlNode, line: &str, number: usize) -> Opti
 }
 
 /// Returns the columns to mask in a file that is not valid YAML, whose values belong to no key for certain:
-/// those after the name of a secret, or the whole line if a secret of an earlier line may go on in it.
+/// those after the name of a secret, or the whole line if it may continue the secret of an earlier line.
 fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
     let (above, line) = (&lines[..index], lines[index]);
     let start = if may_continue_a_secret(above, line) {
@@ -92,7 +91,7 @@ fn mask_by_look(lines: &[&str], index: usize) -> Option<Range<usize>> {
 /// Returns whether a line may be a part of a secret in the lines `above`. Its indentation proves little: a
 /// wrong one may be the error.
 fn may_continue_a_secret(above: &[&str], line: &str) -> bool {
-    // What was meant to be above such a line is above it.
+    // Lines above such a line do not belong to its section, even if the indentation is wrong.
     let section = above.iter().rposition(|line| begins_top_section(line)).unwrap_or(0);
     let is_named = |line: &&str| names_of_secrets(line).next().is_some();
     above[section..].iter().any(|line| is_open_secret(line))

@@ -88,7 +88,7 @@ fn agreed(mut lengths: Vec<f64>) -> Option<f64> {
     (lengths.len() >= 2 && 2 * same > lengths.len()).then_some(length)
 }
 
-/// The name of the series that counts the samples of another one; `None` if there is none.
+/// The name of the series that counts the samples of another one, if the recording has it.
 pub(super) fn counting(recording: &RecordedOutput, series: &str) -> Option<String> {
     let names = [Some(sibling(series, "count")), legacy_count(series)];
     let mut names = names.into_iter().flatten();

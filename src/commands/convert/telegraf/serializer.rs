@@ -19,7 +19,7 @@ const OPTIONS: [(&str, &str); 9] = [
 ];
 const NONE: &str = "the formats have no options";
 
-/// The other serializers of Telegraf 1.37: what has their content in tallyd, and their options.
+/// The other serializers of Telegraf 1.37, with the replacement in tallyd and their options.
 const WITHOUT_FORMAT: [(&str, &str, &[&str]); 12] = [
     ("binary", READ, &["endianness", "entries"]),
     ("carbon2", READ, &["carbon2_format", "carbon2_sanitize_replace_char"]),

@@ -20,6 +20,7 @@ const LOAD_MAX: usize = 3;
 const ADMIT_ONE_IN: u32 = 8;
 /// Set in an entry when its line comes again.
 const CAME_AGAIN: u32 = 1 << 31;
+
 /// The meaning of known lines, by their hashes.
 ///
 /// Each hash has two buckets. The second one is used if the first one is full.

@@ -195,7 +195,7 @@ mod tests {
             assert!(bytes.len() <= max, "{} of {max}", bytes.len());
             assert_eq!(has_all_keys, max >= 200, "{max}");
             let restored = ReplayWindows::from_bytes(&bytes).unwrap();
-            // The next run learns from the mark what the windows do not have.
+            // For keys without a window, the next run uses the mark.
             let restored = restored.after(if has_all_keys { 0 } else { windows.newest() });
             let mut refusals = [0; 2];
             for (index, key) in keys.iter().enumerate() {

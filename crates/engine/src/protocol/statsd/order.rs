@@ -112,8 +112,8 @@ fn key_number(line: &[u8], start: usize, end: usize) -> u64 {
 /// An odd number with as many zeros as ones.
 const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The start of the tags in the first `#` section, after the type. `None` if there is none, or for a set,
-/// whose lines are always decoded.
+/// The start of the tags in the first `#` section, after the type. `None` without such a section, and for a
+/// set, whose lines are always decoded.
 fn tags_start(split: &Split<'_>) -> Option<usize> {
     let line = split.line;
     let kind = split.number_end + 1;

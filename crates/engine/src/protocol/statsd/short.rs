@@ -20,8 +20,8 @@ pub struct ShortLine<'b> {
 /// The bytes of [`ShortLine::tail`].
 pub const TAIL_BYTES: usize = size_of::<u32>();
 
-/// Reads the line that begins at `start`, if its first colon is near and a short number follows. What comes
-/// after the number is not checked.
+/// Reads the line that begins at `start`, if its first colon is near and a short number follows. Does not
+/// check the bytes after the number.
 // Always: it is a part of the hottest loop.
 #[inline(always)]
 #[must_use]
