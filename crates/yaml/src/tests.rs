@@ -380,7 +380,7 @@ const BROKEN: [(&str, &str); 44] = [
         "bind_prot: 5090\n",
         "f:1:1: unknown key `bind_prot`
   |
-1 | bind_prot: 5090
+1 | bind_prot: ***
   | ^^^^^^^^^
   = allowed: bind_address, bind_port, debug_mode, interval, version, agent, forwarders, log, \
 percentiles, range, endpoint, workers

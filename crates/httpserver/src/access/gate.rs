@@ -116,7 +116,7 @@ impl AccessGate {
         self.current.send_modify(|_| {});
     }
 
-    /// Replaces the access if the current one is wanted out. Returns whether it did so.
+    /// Replaces the access if `is_replaced` is true for the current one. Returns whether it did so.
     fn replace_if(
         &self,
         access: Arc<Access>,
