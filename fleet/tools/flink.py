@@ -85,7 +85,7 @@ class Flink:
             "pekko.ask.timeout": "60 s", "client.timeout": "300 s",
             # The default of 50 s suits larger clusters.
             "heartbeat.interval": 2000, "heartbeat.timeout": 25000,
-            "io.tmp.dirs": self.folder, "parallelism.default": 2,
+            "io.tmp.dirs": self.folder, "web.tmpdir": self.folder, "parallelism.default": 2,
             # Both TaskManagers have tasks: by default one gets all that fit into its slots.
             "taskmanager.load-balance.mode": "SLOTS",
         }
