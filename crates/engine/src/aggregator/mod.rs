@@ -32,6 +32,7 @@ mod incremental_map;
 pub mod latest_window;
 pub mod listener_series;
 mod mapped_names;
+pub mod multiples;
 pub mod pulse;
 mod redirects;
 pub mod registry;
