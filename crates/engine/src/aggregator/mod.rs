@@ -34,6 +34,7 @@ pub mod listener_series;
 mod mapped_names;
 pub mod multiples;
 pub mod pulse;
+mod pulse_reply;
 mod redirects;
 pub mod registry;
 pub mod restart;
