@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::config::WINDOW_MAX;
 use super::mark::HighWaterMark;
 use super::replay::{ReplayWindow, UnknownSeconds};
 use super::saved;
