@@ -15,6 +15,7 @@ pub mod bind;
 pub mod bind_error;
 pub mod config;
 mod connections;
+mod counts_by_word;
 pub mod datagram;
 pub mod diagnosis;
 mod handshakes;
