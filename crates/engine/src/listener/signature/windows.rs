@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::mark::HighWaterMark;
-use super::replay::{ReplayWindow, UnknownSeconds};
+use super::replay::{ReplayWindow, UnknownSeconds, WINDOW_MAX};
 use super::saved;
 use crate::protocol::signed::{KeyIdentity, SigningKey};
 
