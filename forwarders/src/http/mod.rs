@@ -43,6 +43,7 @@ pub mod scripted;
 #[cfg(any(test, feature = "test-util"))]
 mod scripted_http2;
 mod sender;
+mod settings;
 mod stall;
 mod status_class;
 mod temporary_words;
@@ -51,7 +52,7 @@ mod tests;
 mod tls;
 mod url;
 
-pub use client::{HttpClient, HttpRequest, HttpSettings};
+pub use client::{HttpClient, HttpRequest};
 pub use content_words::{dropped, is_about_content};
 pub use error::{HttpError, HttpSetupError};
 pub use group::RequestLimits;
@@ -60,6 +61,7 @@ pub use httpclient::reqwest::{StatusCode, Url, header};
 pub use outcome::RequestOutcome;
 pub use reply::HttpReply;
 pub use sender::{HttpProtocol, HttpSender};
+pub use settings::HttpSettings;
 pub use status_class::StatusClass;
 pub use tls::{TlsConfig, TlsError};
 pub use url::HttpUrl;
