@@ -41,6 +41,8 @@ mod retry_after;
 #[cfg(any(test, feature = "test-util"))]
 pub mod scripted;
 #[cfg(any(test, feature = "test-util"))]
+mod scripted_exchange;
+#[cfg(any(test, feature = "test-util"))]
 mod scripted_http2;
 mod sender;
 mod settings;
