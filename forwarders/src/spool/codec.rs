@@ -20,12 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leb128;
-use super::primitives::{MalformedSnapshot, SnapshotReader, put_double, put_sum};
+use super::primitives::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
 use super::series::{put_series, read_series};
 use model::PointRanges;
 use model::{
     Buckets, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot,
-    Sum, Timer, TimerParts, TimerType, Value, Window,
+    Timer, TimerParts, TimerType, Value, Window,
 };
 
 /// The kinds, and the types of timers, by their numbers on disk. A number never changes, because a later
