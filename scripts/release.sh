@@ -203,7 +203,7 @@ build_clone() { # FOLDER OUTPUT
     rm -rf "$1"
     mkdir -p "$(dirname "$1")" "$cargo_home" target/tools
     git clone --quiet --no-hardlinks "$root" "$1"
-    git -C "$1" checkout --quiet --detach "$commit"
+    git -C "$1" -c advice.detachedHead=false checkout --quiet "$commit"
     mkdir -p "$1/target/tools"
     for architecture in "${architectures[@]}"; do option+=(--arch "$architecture"); done
     mounts=$(mktemp -d)
