@@ -75,7 +75,10 @@ stage() {
         mv "$page.gz" "$staging/man$section/"
     done
     cp etc/tallyd.yaml "$staging/tallyd.yaml"
-    gzip -9nc CHANGELOG.md >"$staging/CHANGELOG.md.gz"
+    scripts/outward-links.py --copy "$staging/docs"
+    # The package has the pages of docs/ beside it.
+    sed "s|](docs/|](|g" CHANGELOG.md >"$staging/CHANGELOG.md"
+    gzip -9nk "$staging/CHANGELOG.md"
     crates | scripts/third-party.py | gzip -9n >"$staging/third-party.gz"
     crates | scripts/sbom.py "$triple" "$(commit_time)" >"$staging/tallyd.cdx.json"
 }

@@ -196,13 +196,14 @@ readonly source_folder=/usr/src cargo_folder=/usr/local/src
 # Never with their content: the mounts exist only in the namespace of the build.
 remove_mounts() { rmdir "$mounts"/{clone,cargo,tools} "$mounts"; }
 
-# Builds the last commit in a clone at FOLDER, and moves the result to OUTPUT.
+# Builds $commit in a clone at FOLDER, and moves the result to OUTPUT.
 build_clone() { # FOLDER OUTPUT
     local namespace=(unshare --mount) option=()
     if ((EUID != 0)); then namespace+=(--map-root-user); fi
     rm -rf "$1"
     mkdir -p "$(dirname "$1")" "$cargo_home" target/tools
     git clone --quiet --no-hardlinks "$root" "$1"
+    git -C "$1" -c advice.detachedHead=false checkout --quiet "$commit"
     mkdir -p "$1/target/tools"
     for architecture in "${architectures[@]}"; do option+=(--arch "$architecture"); done
     mounts=$(mktemp -d)
@@ -258,6 +259,8 @@ if [[ ${chosen[0]} == sign ]] || $here; then
 fi
 check_is_committed
 check_versions
+# Found once: someone may commit during the first of two builds.
+commit=$(git rev-parse HEAD)
 scripts/setup.sh --release
 build_clone "$work/one" "$dist"
 rm -rf "$work/one"

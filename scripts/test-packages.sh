@@ -96,7 +96,7 @@ test_deb() {
     mkdir -p "$system/packages/two" "$system/etc/systemd/system/multi-user.target.wants"
     cp --recursive "$work/repository"/{apt,*.asc} "$system/packages/"
     cp "$work"/two/*.deb "$system/packages/two/"
-    cp tests/packages/{deb,apt}.sh "$system/packages/"
+    cp tests/packages/{deb,apt,links}.sh "$system/packages/"
     # The system shuts down after the test, with the test's status.
     cat >"$system/etc/systemd/system/package-test.service" <<EOF
 [Unit]

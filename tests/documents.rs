@@ -77,7 +77,7 @@ fn links_out_of_the_book_point_to_the_repository() {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    let script = common::root().join("scripts/book-links.py");
+    let script = common::root().join("scripts/outward-links.py");
     let spawned =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = spawned else {

@@ -4,14 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::root;
 
 /// The files that only one of the packages has, because the distributions have different rules.
 const OF_ONE_PACKAGE: [&str; 5] = [
     "target/package/CHANGELOG.md.gz",
-    "CHANGELOG.md",
+    "target/package/CHANGELOG.md",
     "LICENSE",
     "debian/copyright",
     "debian/lintian-overrides",
@@ -34,8 +36,17 @@ fn assets(title: &str) -> BTreeMap<String, String> {
     rows.map(strings).map(pair).collect()
 }
 
+/// Where scripts/package.sh puts the pages of docs/, with changed links.
+const PACKED_DOCS: &str = "target/package/docs/";
+
+/// Whether the repository does not contain a source of a package.
+fn is_built(source: &str) -> bool {
+    source.starts_with("target/") && !source.starts_with(PACKED_DOCS)
+}
+
 /// The files of the repository that a source of a package names, which may end in a pattern.
 fn matching(source: &str) -> Vec<PathBuf> {
+    let source = &source.replace(PACKED_DOCS, "docs/");
     let (folder, name) = source.rsplit_once('/').unwrap_or((".", source));
     let (start, end) = name.split_once('*').unwrap_or((name, ""));
     let entries = fs::read_dir(root().join(folder)).unwrap();
@@ -63,7 +74,7 @@ fn both_packages_install_the_same_files_which_exist() {
     let sources =
         |assets: &BTreeMap<String, String>| assets.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(sources(&deb), sources(&rpm));
-    for (source, place) in deb.iter().filter(|(source, _)| !source.starts_with("target/")) {
+    for (source, place) in deb.iter().filter(|(source, _)| !is_built(source)) {
         assert!(!matching(source).is_empty(), "{source} matches nothing");
         // A file in one list and its folder in the other.
         let (one, other) = (Path::new(place), Path::new(&rpm[source]));
@@ -74,7 +85,7 @@ fn both_packages_install_the_same_files_which_exist() {
 #[test]
 fn the_packages_contain_the_rules_the_dashboards_and_all_documents() {
     let deb = assets("package.metadata.deb");
-    let sources = deb.keys().filter(|source| !source.starts_with("target/"));
+    let sources = deb.keys().filter(|source| !is_built(source));
     let packed: BTreeSet<PathBuf> = sources.flat_map(|source| matching(source)).collect();
     let folders = ["etc", "examples/grafana", "docs", "docs/forwarders", "docs/how-to"];
     let mut seen = 0;
@@ -85,7 +96,7 @@ fn the_packages_contain_the_rules_the_dashboards_and_all_documents() {
             // The sample configuration is packed from target/package.
             let is_left_out = path.ends_with("etc/tallyd.yaml")
                 || path.ends_with("grafana/README.md")
-                || !["md", "json", "yaml"].contains(&kind.as_str());
+                || !["md", "json", "png", "yaml"].contains(&kind.as_str());
             if !is_left_out {
                 assert!(packed.contains(&path), "{}", path.display());
                 seen += 1;
@@ -93,6 +104,32 @@ fn the_packages_contain_the_rules_the_dashboards_and_all_documents() {
         }
     }
     assert!(seen > 60, "{seen}");
+}
+
+#[test]
+fn the_links_of_the_packed_documents_have_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = Command::new(root().join("scripts/outward-links.py"))
+        .arg("--copy")
+        .arg(folder.path())
+        .status();
+    let Ok(status) = copy else {
+        let _written = writeln!(std::io::stderr(), "SKIPPED: python3 is missing");
+        return;
+    };
+    assert!(status.success());
+    for schema in matching("docs/*.json") {
+        fs::copy(&schema, folder.path().join(schema.file_name().unwrap())).unwrap();
+    }
+    let check = || {
+        let script = root().join("tests/packages/links.sh");
+        Command::new(script).arg(folder.path()).output().unwrap()
+    };
+    let output = check();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    // The check finds a missing file.
+    fs::remove_file(folder.path().join("status-page.png")).unwrap();
+    assert!(!check().status.success());
 }
 
 // ---- tests/arm64.txt --------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ expect "a folder for the spools" test "$(stat -c '%U %a' /var/lib/tallyd)" = "ta
 for file in prometheus/prometheus-alerts.yaml prometheus/prometheus-calls.yaml grafana/tallyd.json; do
     expect "$file, for everyone" test "$(stat -c %a "/usr/share/tallyd/$file")" = 644
 done
+expect "documents with links that lead somewhere" /packages/links.sh /usr/share/doc/tallyd
 tallyd --version
 tallyd check
 send 3

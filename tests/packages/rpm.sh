@@ -32,6 +32,7 @@ expect "that rpm knows it as one" test "$(rpm_in --query --configfiles tallyd)" 
 for file in prometheus/prometheus-alerts.yaml prometheus/prometheus-calls.yaml grafana/tallyd.json; do
     expect "$file, for everyone" test "$(stat -c %a "$root/usr/share/tallyd/$file")" = 644
 done
+expect "documents with links that lead somewhere" "$(dirname "$0")/links.sh" "$root/usr/share/doc/tallyd"
 chroot "$root" tallyd --version
 chroot "$root" tallyd check
 

@@ -351,6 +351,21 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_with_series_of_one_kind_takes_little_memory() {
+        let mut metrics = UsageByMetric::default();
+        let is_small = |metrics: &UsageByMetric| {
+            metrics.by_name.iter().all(|metric| matches!(metric, UsageEntry::OneKind { .. }))
+        };
+        for is_overflow in [false, false, true] {
+            metrics.add(&series(MetricKind::Counter, "m"), is_overflow);
+        }
+        assert!(is_small(&metrics));
+        metrics.add(&series(MetricKind::Timer, "m"), false);
+        assert!(!is_small(&metrics));
+        assert_eq!(metrics.usage(1)[0].series, 4);
+    }
+
+    #[test]
     fn a_metric_without_series_is_removed() {
         let mut metrics = UsageByMetric::default();
         let (counter, overflow) = (series(MetricKind::Counter, "m"), series(MetricKind::Set, "m"));

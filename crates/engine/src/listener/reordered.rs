@@ -141,13 +141,20 @@ mod tests {
     #[test]
     fn a_full_cache_keeps_its_lines() {
         let (mut lines, mut table) = (ReorderedLines::default(), table(16 << 10));
+        lines.learn(&split(LEARNED), KNOWN, &mut table);
+        assert!(find(&mut lines, OTHER_ORDER, &mut table));
         for number in 0..2_000 {
             let line = format!("m{number}:1|c");
             let split = split(&line);
             let lookup = table.shapes().start_lookup(&split);
             table.shapes().learn(lookup, &split, KNOWN);
         }
-        lines.learn(&split(LEARNED), KNOWN, &mut table);
-        assert!(!find(&mut lines, OTHER_ORDER, &mut table));
+        // One in eight lines could displace another one.
+        for _ in 0..16 * LEARN_ONE_IN {
+            assert!(find(&mut lines, OTHER_ORDER, &mut table));
+            lines.learn(&split("new:1|c|#b:1,a:2,c"), KNOWN, &mut table);
+        }
+        assert!(!is_known(OTHER_ORDER, &mut table));
+        assert!(!find(&mut lines, "new:7|c|#c,b:1,a:2", &mut table));
     }
 }

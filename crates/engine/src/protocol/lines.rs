@@ -246,6 +246,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_last_line_of_a_datagram_without_a_newline_has_its_end_and_its_mark() {
+        for (first, last) in (0..=40).flat_map(|first| (1..=40).map(move |last| (first, last))) {
+            for mark in 0..=last {
+                let (mut bytes, start) = (vec![b'x'; first], first + 1);
+                bytes.push(b'\n');
+                bytes.resize(start + last, b'y');
+                let marked = bytes.get_mut(start + mark).map(|byte| *byte = b':');
+                let mut lines = lines(&bytes);
+                if first > 0 {
+                    let MarkedLine { range, mark } = lines.next_marked([b':']).unwrap();
+                    assert_eq!(range, 0..first);
+                    assert!(mark >= first, "{first} {last}");
+                }
+                let found = lines.next_marked([b':']).unwrap();
+                assert_eq!(found.range, start..start + last);
+                let expected = marked.map(|()| start + mark);
+                assert_eq!(
+                    Some(found.mark).filter(|mark| *mark < bytes.len()),
+                    expected,
+                    "{first} {last}"
+                );
+                assert_eq!(lines.next_marked([b':']), None);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_near_byte_is_found_unless_the_datagram_is_short(

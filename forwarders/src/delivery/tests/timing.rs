@@ -183,6 +183,27 @@ fn with_always_another_destination_waits_for_the_write_and_no_longer() {
     run.crash();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_window_is_delivered_once_no_other_destination_has_to_write_it_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = SpoolPlace { folder: folder.path().into(), instance: "run-1".into() };
+    let windows = Arc::default();
+    let mut safe = slow(Duration::ZERO, &Arc::default());
+    safe.common.delivery.spool.write = SpoolWrite::Always;
+    // It does not run, so it writes nothing.
+    let (safe, _, safe_task) = safe.split_with_spool(&place);
+    let (other, _running, task) = slow(Duration::ZERO, &windows).split();
+    tokio::spawn(task.run(watch::channel(None).1));
+    let queues = [safe, other];
+    push_all(&queues, &ClosedWindow::undivided(snapshot_of_counters(2)));
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(windows.load(Ordering::Relaxed), 0);
+    let [safe, _other] = queues;
+    drop((safe, safe_task));
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(windows.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn points_that_are_reported_at_a_stop_are_not_written_to_disk() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
+use super::short_lines::LINES_MAX;
 use super::*;
 use crate::protocol::SampleValue;
+use crate::protocol::statsd::{read_short, split_short};
 
 fn split(line: &str) -> Option<Split<'_>> {
     let start = line.find(':').map_or(line.len(), |colon| colon + 1);
@@ -128,6 +130,44 @@ fn a_candidate_is_the_slot_of_a_line_in_its_first_bucket() {
     shapes.start_finding();
     let candidates = lookups.each_mut().map(|lookup| shapes.find_candidate(lookup));
     assert_eq!(candidates, [Some(7), None]);
+}
+
+#[test]
+fn short_lines_are_known_by_their_bytes_while_there_are_few_lines() {
+    let mut shapes = Shapes::new(4 << 20);
+    let line = "a.short.line:1|c";
+    let remember = |shapes: &mut Shapes| {
+        let split = split_short(line.as_bytes(), line.find(':').unwrap()).unwrap();
+        assert_eq!(shapes.find_short(&split), Some((7, NumberMeaning::Counter)));
+    };
+    let is_known = |shapes: &mut Shapes| {
+        shapes.find_by_bytes(&read_short(line.as_bytes(), 0).unwrap()) == Some((known(7), 3))
+    };
+    let mut numbers = 0..;
+    let mut learn_until = |shapes: &mut Shapes, count: usize| {
+        while shapes.len() < count {
+            learn(shapes, &format!("m{}:1|c", numbers.next().unwrap()), 1);
+        }
+    };
+    learn(&mut shapes, line, 7);
+    assert!(!is_known(&mut shapes), "it came once");
+    remember(&mut shapes);
+    learn_until(&mut shapes, LINES_MAX);
+    assert!(is_known(&mut shapes));
+    for more in 1..=2 {
+        learn_until(&mut shapes, LINES_MAX + more);
+        assert!(!is_known(&mut shapes), "there are {more} too many");
+        remember(&mut shapes);
+        assert!(is_known(&mut shapes));
+    }
+}
+
+#[test]
+fn lines_are_rarely_looked_for_by_their_bytes_if_none_is_known() {
+    let mut shapes = Shapes::new(4 << 20);
+    assert!(shapes.expects_known_bytes());
+    let tries = (0..1_000).filter(|_| shapes.expects_known_bytes()).count();
+    assert!((10..50).contains(&tries), "{tries}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::aggregator::AggregationConfig;
 use crate::aggregator::cell::Cell;
 use crate::aggregator::identity::{AgentConfig, Identifier};
 use crate::protocol::split::Split;
+use crate::protocol::statsd::{read_short, split_short};
 
 struct Bench {
     identifier: Arc<Identifier>,
@@ -126,6 +127,25 @@ fn a_line_that_was_learned_is_known_as_long_as_the_settings_stay() {
     assert_eq!(sum.value(), 42.0);
 }
 
+#[test]
+fn a_short_line_that_comes_again_is_recorded_by_its_bytes() {
+    let mut bench = bench(10);
+    let slot = bench.record("a.counter", &SampleValue::Counter(1.0)).unwrap();
+    let table = &mut bench.table;
+    let line = b"a.counter:5|c\na.counter:7|c";
+    let (first, colon) = (&line[..13], 9);
+    let split = Split::at_number(first, colon + 1, true).unwrap();
+    let known = KnownLine { slot, meaning: NumberMeaning::Counter, weight: 1.0 };
+    let lookup = table.shapes().start_lookup(&split);
+    table.shapes().learn(lookup, &split, known);
+    let by_bytes = [0, 14].map(|start| read_short(line, start).unwrap());
+    assert_eq!(table.record_by_bytes(&by_bytes[0], 0), None);
+    assert_eq!(table.record_short(&split_short(first, colon).unwrap(), 0), Some(true));
+    assert_eq!(by_bytes.map(|line| table.record_by_bytes(&line, 0)), [Some((true, 3)); 2]);
+    let Some((0, Cell::Counter { sum, .. })) = bench.cells().pop() else { panic!("a counter") };
+    assert_eq!(sum.value(), 18.0);
+}
+
 /// A bench whose lines these rules change.
 fn ruled(rules: &str) -> Bench {
     let mut bench = bench(100);
@@ -182,6 +202,18 @@ fn names_that_rules_make_the_same_share_a_cell() {
     assert_eq!(places[3..], [(); 3].map(|()| last.clone()), "the sent name `b` leads elsewhere");
     let samples: Vec<_> = bench.cells().iter().map(|(_, cell)| cell.samples()).collect();
     assert_eq!(samples, [3, 3]);
+}
+
+#[test]
+fn a_line_is_known_from_its_second_value_on() {
+    for rules in
+        ["- { match: b, name: c }\n", "- { match: a, name: c }\n", "- { match: a, drop: true }\n"]
+    {
+        let mut bench = ruled(rules);
+        let was_known =
+            ["a", "a", "d", "a"].map(|name| bench.line(name, &SampleValue::Trace).0.was_known);
+        assert_eq!(was_known, [false, true, false, true], "{rules}");
+    }
 }
 
 #[test]

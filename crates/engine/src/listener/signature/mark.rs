@@ -251,6 +251,16 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_waits_before_the_disk_has_its_first_mark() {
+        let mark = HighWaterMark::default();
+        mark.begin();
+        let began = Instant::now();
+        mark.cover(150);
+        assert!(began.elapsed() >= WAIT_MAX);
+        assert!(mark.is_late.load(Ordering::Acquire));
+    }
+
+    #[test]
     fn a_mark_that_is_given_up_holds_up_nothing() {
         let mark = HighWaterMark::default();
         mark.begin();

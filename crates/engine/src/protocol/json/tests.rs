@@ -547,6 +547,19 @@ fn a_line_is_split_around_its_value() {
 }
 
 #[test]
+fn a_line_is_split_around_its_value_wherever_it_is() {
+    for (before, after) in (0..=100).flat_map(|before| (0..=40).map(move |after| (before, after))) {
+        let line = |value: &str, time: &str| {
+            format!(
+                r#"{{"a":"{:x<before$}","value":{value},"timestamp":{time},"b":"{:x<after$}"}}"#,
+                "", ""
+            )
+        };
+        assert_eq!(parts(&line("-12.5", "1490114074")), Some((line("…", "…"), -12.5)));
+    }
+}
+
+#[test]
 fn the_position_of_the_number_is_that_from_which_the_sample_was_made() {
     let number = |line: &str| {
         let mut tags = Tags::new();

@@ -133,6 +133,8 @@ fn tags_start(split: &Split<'_>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::super::split;
     use super::*;
 
@@ -147,6 +149,21 @@ mod tests {
         assert_eq!(ordered.number.to_bits(), parts.number.to_bits());
         assert_eq!(ordered.weight, parts.weight);
         Some(String::from_utf8(ordered.line.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn different_keys_have_different_numbers() {
+        let keys = (0..1_000).flat_map(|number| {
+            [
+                format!("{number}"),
+                format!("k{number:03}"),
+                format!("k{number:03}.long.key"),
+                format!("a.key.{number:03}"),
+                format!("a.long.key.k{number:03}"),
+            ]
+        });
+        let numbers = keys.map(|key| key_number(key.as_bytes(), 0, key.len()));
+        assert_eq!(numbers.collect::<HashSet<_>>().len(), 5 * 1_000);
     }
 
     #[test]

@@ -43,3 +43,46 @@ impl<'a> PlainLine<'a> {
         Some(Self { name, run, bar })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::SampleValue;
+    use super::*;
+    use crate::sys::ascii::CutText;
+
+    #[test]
+    fn a_plain_line_is_read_up_to_the_bar_after_its_type() {
+        for (line, expected) in [
+            ("a:1|c", Some(("a", "1", SampleValue::Counter(1.0), 5))),
+            ("a:1|g|#k:v", Some(("a", "1", SampleValue::GaugeSet(1.0), 5))),
+            ("né:12.5|ms|@0.5", Some(("né", "12.5", SampleValue::Timer(12.5), 11))),
+            ("a:12345678.5|h|", Some(("a", "12345678.5", SampleValue::Timer(12_345_678.5), 14))),
+            // A value that is not a simple number.
+            ("a:-1|c", None),
+            ("a:+1|g", None),
+            ("a:1:2|c", None),
+            ("a:1e3|c", None),
+            ("a:x|s", None),
+            ("a:1|s", None),
+            // Another type, or none.
+            ("a:1|x", None),
+            ("a:1|", None),
+            ("a:1", None),
+            ("a:1|msx", None),
+            // Further values instead of a bar.
+            ("a:1|c:2|ms", None),
+            ("a:1|ms:2|c", None),
+            // A name with tags.
+            ("a,k=v:1|c", None),
+            (":1|c", None),
+        ] {
+            let at = 7;
+            let read = PlainLine::read(LineText { text: CutText::of_text(line), at });
+            let parts = read.as_ref().map(|PlainLine { name, run, bar }| {
+                assert_eq!((run.values.at, run.weight()), (at + name.len() + 1, 1.0), "{line}");
+                (&**name, run.values.text, run.single_value().unwrap(), *bar)
+            });
+            assert_eq!(parts, expected, "{line}");
+        }
+    }
+}

@@ -388,6 +388,18 @@ fn more_values_than_the_limit_are_rejected() {
     assert_eq!(outcome(format!("a:{}|s", ":".repeat(5_000))).len(), 1);
 }
 
+#[test]
+fn a_limit_of_no_values_rejects_every_line() {
+    let limits = MessageLimits { max_values: 0, ..MessageLimits::default() };
+    for line in ["a:1|c", "a:1|c|#k:v", "a:1|c|@0.5", "a:x|s", "a,k=v:1|c"] {
+        let mut reasons = Vec::new();
+        decode(line.as_bytes(), &limits, &mut |message| {
+            reasons.push(message.err().map(|rejection| rejection.reason));
+        });
+        assert_eq!(reasons, [Some(RejectReason::TooManyValues)], "{line}");
+    }
+}
+
 fn mark_of(line: &str) -> usize {
     line.find([':', '[']).unwrap_or(line.len())
 }

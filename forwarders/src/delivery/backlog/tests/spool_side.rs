@@ -261,6 +261,13 @@ fn windows_expire_on_disk_only() {
                  wake delivery",
             ),
             row(
+                "the only one of an earlier run",
+                &[|b| open_with(b, vec![file(7, 2)]), push_3],
+                |b| expire_before(b, 8),
+                "flushed 3, recovered 2, queued 3, spool_expired 2, memory 8:3, discard 7, \
+                 wake delivery",
+            ),
+            row(
                 "not the last of an earlier run",
                 &[open_with_2, push_3],
                 |b| expire_before(b, 7),

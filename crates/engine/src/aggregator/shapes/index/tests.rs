@@ -173,6 +173,18 @@ fn a_table_of_the_largest_size_is_not_built_anew() {
 }
 
 #[test]
+fn a_table_has_room_until_it_has_its_largest_size_and_load() {
+    assert!(!ShapeIndex::new(0).has_room());
+    let mut index = ShapeIndex::new(BYTES_MIN);
+    let largest = LOAD_MAX * BUCKETS_MIN;
+    for hash in hashes(largest + 100) {
+        assert_eq!(index.has_room(), index.len() < largest, "{}", index.len());
+        index.insert(hash, target(0));
+    }
+    assert!(index.len() > largest);
+}
+
+#[test]
 fn lines_that_share_a_part_of_their_hash_are_different() {
     let [one, other] = hashes(2)[..] else { panic!("two") };
     let mut index = ShapeIndex::new(1 << 20);
