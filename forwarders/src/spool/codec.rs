@@ -264,7 +264,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::format::influx::{self, LineNaming, TelegrafConfig};
     use crate::format::{json, pystatsd::Envelope};
-    use model::testing::snapshot_of;
+    use model::{Sum, testing::snapshot_of};
 
     /// Generates a value of any kind.
     fn value() -> impl Strategy<Value = Value> {
