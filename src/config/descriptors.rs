@@ -4,9 +4,9 @@
 //! needs for files, destinations and answers to an operator.
 
 use engine::listener::ListenerConfig;
+use forwarders::ForwardersConfig;
 
-use super::Config;
-use super::admin::AdminListen;
+use super::admin::{AdminConfig, AdminListen};
 use crate::process;
 
 /// Descriptors of the process itself: standard streams, the runtime, signals, files that are read for
@@ -47,21 +47,26 @@ struct Demand {
 }
 
 impl DescriptorShares {
-    /// Shares the descriptors of this process.
+    /// Shares the descriptors of this process, which polls this number of Kamailio servers.
     #[must_use]
-    pub fn of(config: &Config, listeners: &[ListenerConfig]) -> Self {
+    pub fn of(
+        admin: &AdminConfig,
+        forwarders: &ForwardersConfig,
+        kamailio: usize,
+        listeners: &[ListenerConfig],
+    ) -> Self {
         let sockets = listeners.iter().map(|config| config.endpoint.sockets() as u64);
         let sockets = sockets.sum::<u64>() * PER_SOCKET;
-        let polls = config.kamailio.len() as u64 * PER_KAMAILIO;
-        let mut http = config.forwarders.connections();
-        if matches!(config.admin.listen, AdminListen::At(_)) {
-            http.push(u64::from(config.admin.max_connections));
+        let polls = kamailio as u64 * PER_KAMAILIO;
+        let mut http = forwarders.connections();
+        if matches!(admin.listen, AdminListen::At(_)) {
+            http.push(u64::from(admin.max_connections));
         }
-        if config.admin.socket.is_some() {
-            http.push(u64::from(config.admin.max_connections));
+        if admin.socket.is_some() {
+            http.push(u64::from(admin.max_connections));
         }
         let demand = Demand {
-            others: PROCESS + sockets + polls + config.forwarders.descriptors(),
+            others: PROCESS + sockets + polls + forwarders.descriptors(),
             http,
             listeners: listeners.iter().map(connections).sum(),
         };

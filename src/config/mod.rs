@@ -219,6 +219,10 @@ impl Config {
         std::iter::once(("host.name".to_owned(), host_name())).chain(tags).collect()
     }
 
+    fn descriptor_shares(&self, listeners: &[ListenerConfig]) -> DescriptorShares {
+        DescriptorShares::of(&self.admin, &self.forwarders, self.kamailio.len(), listeners)
+    }
+
     /// Builds the destinations, without starting them.
     ///
     /// # Errors
@@ -232,7 +236,7 @@ impl Config {
             Ok(listeners) => (listeners, Vec::new()),
             Err(errors) => (Vec::new(), errors.iter().cloned().collect()),
         };
-        let shares = DescriptorShares::of(self, &listeners);
+        let shares = self.descriptor_shares(&listeners);
         let context = BuildContext {
             connections_max: u32::try_from(shares.http).unwrap_or(u32::MAX),
             debug_mode: self.debug_mode,
@@ -383,7 +387,7 @@ fn checked((config, source, is_file): ReadConfig) -> Result<ConfigFile, ConfigEr
     errors.extend(rules.as_ref().err().into_iter().flat_map(ConfigErrors::iter).cloned());
     ConfigErrors::check(errors)?;
     let (mut listeners, rules) = (listeners?, Arc::new(rules?));
-    let descriptors = DescriptorShares::of(&config, &listeners);
+    let descriptors = config.descriptor_shares(&listeners);
     descriptors.lower(&mut listeners);
     let leaves = Leaves::of(&source, &environment)?;
     let warnings = warnings::check(&config, &rules, &source);

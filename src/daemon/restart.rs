@@ -8,8 +8,8 @@ use basics::time::unix_ms;
 use engine::listener::signature::windows::{ReplayWindows, SavedWindows};
 use forwarders::delivery::destination::Destination;
 use forwarders::delivery::task::EndedForwarder;
-use forwarders::restart::{MarkState, RestartFolder, RestartPart, RestartPlace, encode_levels};
-use model::{GaugeLevel, SetSeed};
+use forwarders::restart::{MarkState, RestartFolder, RestartPart, RestartPlace};
+use model::SetSeed;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
@@ -251,26 +251,4 @@ fn save_totals(
         }
     }
     Ok(())
-}
-
-/// Encodes and writes levels.
-pub(super) fn save_levels(
-    levels: &[GaugeLevel],
-    folder: &RestartFolder,
-    stats: &RestartStats,
-    max: u64,
-) {
-    let (bytes, kept) = encode_levels(levels, max);
-    if kept < levels.len() {
-        stats.failed(&RestartPart::Levels);
-        warn!(
-            gauges = levels.len() - kept,
-            "values of gauges beyond restart_state.max_bytes start from 0 after the restart"
-        );
-    }
-    let written = folder.write(&RestartPart::Levels, unix_ms(SystemTime::now()), &bytes, || true);
-    if let Err(error) = written {
-        stats.failed(&RestartPart::Levels);
-        error!(%error, "cannot save the values of gauges; they start from 0 after the restart");
-    }
 }

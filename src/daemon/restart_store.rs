@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
 use engine::aggregator::restart::RestartStore;
-use forwarders::restart::{RestartFolder, RestartPart, RestartPlace, encode_windows};
+use forwarders::restart::{
+    RestartFolder, RestartPart, RestartPlace, encode_levels, encode_windows,
+};
 use model::{GaugeLevel, SetSeed, UnfinishedWindows};
 use tracing::{debug, error, warn};
 
-use super::restart::save_levels;
 use crate::runtime::restart::RestartStats;
 
 /// Maximum time for writing a part: destinations wait for their last window until then.
@@ -175,5 +176,22 @@ impl<F: Fn() -> u64 + Send> RestartStore for FolderStore<F> {
             }
         });
         drop(removing);
+    }
+}
+
+/// Encodes and writes levels.
+fn save_levels(levels: &[GaugeLevel], folder: &RestartFolder, stats: &RestartStats, max: u64) {
+    let (bytes, kept) = encode_levels(levels, max);
+    if kept < levels.len() {
+        stats.failed(&RestartPart::Levels);
+        warn!(
+            gauges = levels.len() - kept,
+            "values of gauges beyond restart_state.max_bytes start from 0 after the restart"
+        );
+    }
+    let written = folder.write(&RestartPart::Levels, unix_ms(SystemTime::now()), &bytes, || true);
+    if let Err(error) = written {
+        stats.failed(&RestartPart::Levels);
+        error!(%error, "cannot save the values of gauges; they start from 0 after the restart");
     }
 }

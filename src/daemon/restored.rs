@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use basics::time::unix_ms;
-use engine::aggregator::clock::next_multiple;
+use engine::aggregator::multiples::next_multiple;
 use engine::listener::signature::windows::ReplayWindows;
 use forwarders::delivery::destination::Destination;
 use forwarders::restart::{

@@ -21,7 +21,8 @@ use crate::activity::{Activity, WatchedStream};
 use crate::guard::{self, PathAccess};
 use crate::handshake::{self, FailedHandshake};
 use crate::reply::{self, LongReply, ReplyBody};
-use crate::server::{HttpLimits, HttpServer, SiteService};
+use crate::shared::{HttpLimits, Shared};
+use crate::site::SiteService;
 use crate::stats::add_one;
 
 /// Pause between two checks of the time limits of a connection.
@@ -41,17 +42,17 @@ pub(crate) struct Client {
     pub(crate) entry: Entry,
 }
 
-impl HttpServer {
+impl Shared {
     /// Serves one connection, after its handshake if the server has TLS.
     pub(crate) fn connection<S: SiteService>(
-        &self,
+        self: &Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         (mut client, changes): (Client, RuleChanges),
         limits: HttpLimits,
         activity: &Arc<Activity>,
         service: S,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (server, activity) = (self.clone(), Arc::clone(activity));
+        let (server, activity) = (Arc::clone(self), Arc::clone(activity));
         let stream = WatchedStream::new(stream, Arc::clone(&activity));
         async move {
             let access = Arc::clone(&client.entry.access);
@@ -66,7 +67,7 @@ impl HttpServer {
                     server.talk(stream, (client, changes), limits, &activity, service).await;
                 }
                 Err(FailedHandshake { reason, words }) => {
-                    server.0.stats.access.count_handshake(reason);
+                    server.stats.access.count_handshake(reason);
                     server.log_handshake(client.peer, &words);
                 }
             }
@@ -96,7 +97,7 @@ impl HttpServer {
                 if reply.extensions_mut().remove::<LongReply>().is_some() {
                     activity.set_long();
                     let (_, identity) =
-                        long_reply.get_or_init(|| (self.0.long_replies.begin(), identity));
+                        long_reply.get_or_init(|| (self.long_replies.begin(), identity));
                     // The rules may have changed after the request was admitted.
                     self.end_unless_admitted(client, identity.as_ref(), activity);
                 }
@@ -125,15 +126,15 @@ impl HttpServer {
                     connection.as_mut().graceful_shutdown();
                 }
                 ended = connection.as_mut() => break ended.is_err_and(|error| {
-                    debug!(server = self.0.name, %error, "connection failed");
+                    debug!(server = self.name, %error, "connection failed");
                     error.is_timeout()
                 }),
                 () = too_slow.as_mut() => break true,
             }
         };
         if is_too_slow {
-            debug!(server = self.0.name, "connection closed: its client took too long");
-            add_one(&self.0.stats.cut_slow);
+            debug!(server = self.name, "connection closed: its client took too long");
+            add_one(&self.stats.cut_slow);
         }
     }
 
@@ -147,8 +148,8 @@ impl HttpServer {
     ) -> (Response<ReplyBody<S::Body>>, Option<Identity>) {
         let path_access = service.access(request.uri().path());
         let mut admitted_as = None;
-        let mut reply = if let Err(refusal) = guard::check(&request, path_access, &self.0.hosts) {
-            let words = refusal.words(self.0.hosts_key);
+        let mut reply = if let Err(refusal) = guard::check(&request, path_access, &self.hosts) {
+            let words = refusal.words(self.hosts_key);
             self.log_refusal(&words, &request);
             reply::words(refusal.status(), &words, Arc::clone(activity))
         } else {
@@ -170,7 +171,7 @@ impl HttpServer {
             activity.set_handling(false);
             reply
         };
-        for (name, value) in self.0.gate.current().headers() {
+        for (name, value) in self.gate.current().headers() {
             reply.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         if activity.age() > limits.last_reply_after {
@@ -191,7 +192,7 @@ impl HttpServer {
         if client.user.is_some() || path_access == PathAccess::Health {
             return Ok(None);
         }
-        self.0.gate.admit(request.headers(), &client.entry).await
+        self.gate.admit(request.headers(), &client.entry).await
     }
 
     /// Ends the long reply of a client that would no longer be admitted.
@@ -201,7 +202,7 @@ impl HttpServer {
         identity: Option<&Identity>,
         activity: &Activity,
     ) {
-        let gate = &self.0.gate;
+        let gate = &self.gate;
         let is_admitted = client.user.is_some() || gate.still_admits(&client.entry, identity);
         if !is_admitted && activity.end_reply() {
             self.note(&gate.revocation(), client);
@@ -209,15 +210,15 @@ impl HttpServer {
     }
 
     fn note(&self, denial: &Denial, client: &Client) {
-        self.0.gate.note(denial, &self.0.name, client.peer, &self.0.stats.access);
+        self.gate.note(denial, &self.name, client.peer, &self.stats.access);
     }
 
     fn log_refusal(&self, words: &str, request: &Request<Incoming>) {
-        add_one(&self.0.stats.refused_requests);
-        if let Some(count) = self.0.refused.lock().count(1) {
+        add_one(&self.stats.refused_requests);
+        if let Some(count) = self.refused.lock().count(1) {
             let host = request.headers().get(hyper::header::HOST);
             let path = request.uri().path();
-            warn!(server = self.0.name, count, ?host, path, "requests refused: {words}");
+            warn!(server = self.name, count, ?host, path, "requests refused: {words}");
         }
     }
 }

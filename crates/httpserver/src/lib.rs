@@ -17,6 +17,8 @@ mod hosts;
 mod long_replies;
 mod reply;
 mod server;
+mod shared;
+mod site;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ pub use self::access::{
 pub use self::guard::PathAccess;
 pub use self::hosts::AllowedHosts;
 pub use self::reply::{LongReply, ReplyBody};
-pub use self::server::{HttpLimits, HttpServer, SiteService};
+pub use self::server::HttpServer;
+pub use self::shared::HttpLimits;
+pub use self::site::SiteService;
 pub use self::stats::{HttpServerCounts, HttpServerStats};
 pub use self::tls::ServerTls;

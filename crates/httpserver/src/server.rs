@@ -1,7 +1,6 @@
 //! Accepts connections. The module `connection` serves each.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +8,20 @@ use std::time::Duration;
 use basics::host_name::HostName;
 use basics::log_throttle::LogThrottle;
 use basics::tcp_listeners::TcpListeners;
-use bytes::Bytes;
-use hyper::body::{Body, Incoming};
-use hyper::{Request, Response};
 use parking_lot::Mutex;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::accept::{Accept, SocketPeer};
+use crate::accept::Accept;
 use crate::access::{Access, AccessGate};
 use crate::activity::Activity;
 use crate::connection::Client;
 use crate::connections::Connections;
-use crate::guard::PathAccess;
 use crate::hosts::AllowedHosts;
 use crate::long_replies::LongReplies;
+use crate::shared::{HttpLimits, Shared};
+use crate::site::SiteService;
 use crate::stats::{HttpServerStats, add_one};
 
 /// Pause after a failed accept, such as for lack of descriptors.
@@ -33,56 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// before. Their access may have been replaced with the server.
 const HANDOVER_MAX: Duration = Duration::from_secs(1);
 
-/// The limits on a client.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpLimits {
-    /// Most connections at a time.
-    pub connections_max: usize,
-    /// How long the head of a request may take, and a connection may wait for its next request.
-    pub head_max: Duration,
-    /// Longest head of a request, in bytes.
-    pub head_bytes_max: usize,
-    /// How long a client may read nothing of a reply.
-    pub stall_max: Duration,
-    /// Age from which the next reply is the last of its connection.
-    pub last_reply_after: Duration,
-    /// Age at which a connection is cut, unless its reply is a [`LongReply`](crate::LongReply).
-    pub age_max: Duration,
-}
-
-/// The paths and replies of a server.
-pub trait SiteService: Clone + Send + Sync + 'static {
-    /// The body of a reply.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send;
-
-    /// Who may request a path.
-    fn access(&self, path: &str) -> PathAccess;
-
-    /// Answers a request.
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
-}
-
 /// The settings and counts of a server. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct HttpServer(pub(crate) Arc<Shared>);
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The name in the log, such as `admin endpoint`.
-    pub(crate) name: String,
-    /// The key with the allowed host names, such as `admin: {hosts: […]}`.
-    pub(crate) hosts_key: &'static str,
-    limits: Mutex<HttpLimits>,
-    pub(crate) hosts: AllowedHosts,
-    pub(crate) gate: AccessGate,
-    pub(crate) stats: Arc<HttpServerStats>,
-    pub(crate) refused: Mutex<LogThrottle>,
-    failed_handshakes: Mutex<LogThrottle>,
-    pub(crate) long_replies: LongReplies,
-}
 
 impl HttpServer {
     /// Creates a server that serves nothing yet.
@@ -198,7 +148,7 @@ impl HttpServer {
                     if user.is_none() && entry.access.is_encrypted() {
                         let max = entry.access.limits().max_handshakes as usize;
                         if connections.make_room_for_handshake(max) {
-                            self.log_handshake(
+                            self.0.log_handshake(
                                 peer,
                                 "too many at a time (`access.max_handshakes`)",
                             );
@@ -206,7 +156,7 @@ impl HttpServer {
                         activity.set_handshaking(true);
                     }
                     let client = Client { peer, user, entry };
-                    let connection = self.connection(
+                    let connection = self.0.connection(
                         stream,
                         (client, changes),
                         limits,
@@ -232,12 +182,6 @@ impl HttpServer {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
-    }
-
-    pub(crate) fn log_handshake(&self, peer: SocketPeer, words: &str) {
-        if let Some(count) = self.0.failed_handshakes.lock().count(1) {
-            warn!(server = self.0.name, %peer, count, "TLS handshakes failed: {words}");
         }
     }
 }

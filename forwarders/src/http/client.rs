@@ -15,29 +15,13 @@ use super::error::{HttpError, HttpSetupError};
 use super::pool::{ClientPool, HttpVersion};
 use super::redaction::Redaction;
 use super::reply::HttpReply;
+use super::settings::HttpSettings;
 use super::tls::TlsConfig;
 use super::url::{HttpUrl, origin};
 use basics::text::Secret;
 
 /// Most bytes that are kept of the body of a reply to a POST.
 const BODY_MAX: usize = 64 << 10;
-
-/// The settings of a client.
-#[derive(Debug)]
-pub struct HttpSettings<'a> {
-    /// The destination's name in the log.
-    pub name: &'a str,
-    /// The server's address.
-    pub url: &'a HttpUrl,
-    /// The trusted certificates and this host's certificate.
-    pub tls: &'a TlsConfig,
-    /// The value of the header `Authorization` of every request.
-    pub authorization: Option<Secret>,
-    /// Time limit for a request, from the connection to the end of the reply.
-    pub timeout: Duration,
-    /// Age from which the addresses of the server's name are looked up again.
-    pub resolve_every: Duration,
-}
 
 /// A POST request. The client adds `User-Agent` and `Authorization`.
 #[derive(Clone, Debug)]

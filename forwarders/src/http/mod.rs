@@ -41,8 +41,11 @@ mod retry_after;
 #[cfg(any(test, feature = "test-util"))]
 pub mod scripted;
 #[cfg(any(test, feature = "test-util"))]
+mod scripted_exchange;
+#[cfg(any(test, feature = "test-util"))]
 mod scripted_http2;
 mod sender;
+mod settings;
 mod stall;
 mod status_class;
 mod temporary_words;
@@ -51,7 +54,7 @@ mod tests;
 mod tls;
 mod url;
 
-pub use client::{HttpClient, HttpRequest, HttpSettings};
+pub use client::{HttpClient, HttpRequest};
 pub use content_words::{dropped, is_about_content};
 pub use error::{HttpError, HttpSetupError};
 pub use group::RequestLimits;
@@ -60,6 +63,7 @@ pub use httpclient::reqwest::{StatusCode, Url, header};
 pub use outcome::RequestOutcome;
 pub use reply::HttpReply;
 pub use sender::{HttpProtocol, HttpSender};
+pub use settings::HttpSettings;
 pub use status_class::StatusClass;
 pub use tls::{TlsConfig, TlsError};
 pub use url::HttpUrl;

@@ -1,6 +1,5 @@
 //! The outcome of a request for each of its payloads.
 
-use super::reply::HttpReply;
 use super::status_class::StatusClass;
 
 /// The outcome of a request for its payloads. A place is the index of a payload in the request.
@@ -29,12 +28,6 @@ pub enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// The outcome according to the class of the reply alone.
-    #[must_use]
-    pub fn of(reply: &HttpReply) -> Self {
-        Self::from(reply.class())
-    }
-
     /// Removes places that do not exist in a request of `payloads` payloads. An outcome that then
     /// names no payload becomes [`RequestOutcome::Unnamed`].
     pub(super) fn within(self, payloads: usize) -> Self {
@@ -55,6 +48,7 @@ impl RequestOutcome {
     }
 }
 
+/// The outcome according to the class of the reply alone.
 impl From<StatusClass> for RequestOutcome {
     fn from(class: StatusClass) -> Self {
         match class {

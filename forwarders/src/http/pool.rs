@@ -12,8 +12,8 @@ use httpclient::reqwest::{self, Client, Request, Response};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 
-use super::client::HttpSettings;
 use super::error::HttpSetupError;
+use super::settings::HttpSettings;
 use crate::network::host::Host;
 
 /// Time limit for a connection, from the look-up of the name to the end of the TLS handshake.

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use super::scripted::{RecordedRequest, ScriptedAnswer};
+use super::scripted_exchange::{RecordedRequest, ScriptedAnswer};
 
 /// Serves a connection until the client closes it.
 pub(super) fn serve(

@@ -26,7 +26,7 @@ pub trait HttpProtocol: Sync {
 
     /// Interprets the reply for the payloads of its request. By default its class decides.
     fn outcome(&self, reply: &HttpReply, _payloads: &[&[u8]]) -> RequestOutcome {
-        RequestOutcome::of(reply)
+        RequestOutcome::from(reply.class())
     }
 
     /// Reads a reply in the terms of a protocol on top of HTTP: the reply as the sender and the log

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::broker_log::Cause;
 use super::error_class::DeliveryErrorClass;
-use super::topics::TopicId;
+use super::topic::TopicId;
 use crate::delivery::forwarder::SendError;
 
 /// The error for settings that librdkafka rejects as a whole.

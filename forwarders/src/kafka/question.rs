@@ -19,7 +19,8 @@ use tracing::debug;
 use super::Kafka;
 use super::diagnosis::{TOPIC_PAUSE, may_be_created};
 use super::producer::Producer;
-use super::topics::{AskedTopic, TopicId};
+use super::topic::TopicId;
+use super::topics::AskedTopic;
 use crate::delivery::forwarder::SendError;
 
 /// A topic, and its error if it has one.

@@ -1,4 +1,4 @@
-//! The names of topics: of one topic, and the template that names one for each series.
+//! A topic: its name, the template that names one for each series, and its number.
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -12,6 +12,9 @@ const TOPIC_BYTES_MAX: usize = 249;
 const MISSING: &str = "none";
 /// What a placeholder stands for in the fallback topic.
 const OTHER: &str = "other";
+
+/// A topic, as an index into the topics of a destination.
+pub(super) type TopicId = usize;
 
 /// The name of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

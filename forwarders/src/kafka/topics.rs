@@ -19,14 +19,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::error::topic_words;
-use super::topic::TopicTemplate;
+use super::topic::{TopicId, TopicTemplate};
 use model::Series;
 
 /// Time after which a rejected topic is tried again.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
-
-/// A topic, as an index into the table.
-pub(super) type TopicId = usize;
 
 /// The only topic without a template, and the fallback topic with one.
 pub(super) const FIRST: TopicId = 0;

@@ -11,8 +11,9 @@
 use std::sync::Arc;
 
 use super::envelope::RestartFileError;
-use crate::spool::codec::{self, MalformedSnapshot, SnapshotReader, put_double};
+use crate::spool::codec;
 use crate::spool::leb128;
+use crate::spool::primitives::{MalformedSnapshot, SnapshotReader, put_double};
 use crate::spool::series::{put_series, read_series};
 use model::{
     GaugeLevel, MetricKind, PartialWindow, PointRanges, SetSeed, UnfinishedWindows, UsedRange,

@@ -20,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leb128;
+use super::primitives::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
 use super::series::{put_series, read_series};
 use model::PointRanges;
 use model::{
     Buckets, DistinctSet, MetricKind, Percentile, Point, Series, SetParts, SketchParts, Snapshot,
-    Sum, Timer, TimerParts, TimerType, Value, Window,
+    Timer, TimerParts, TimerType, Value, Window,
 };
 
 /// The kinds, and the types of timers, by their numbers on disk. A number never changes, because a later
@@ -62,10 +63,6 @@ const REGISTERS: u8 = 1;
 /// Form of a set with too many members for [`EXACT`]: an HLL sketch in the format of Apache
 /// DataSketches.
 const HLL: u8 = 2;
-
-/// The bytes are not a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MalformedSnapshot;
 
 /// Appends the selected points of a snapshot. `instance` identifies the current run of the daemon;
 /// it is written unless the snapshot names an earlier run.
@@ -181,26 +178,7 @@ fn put_set(out: &mut Vec<u8>, parts: SetParts) {
     }
 }
 
-pub(crate) fn put_sum(out: &mut Vec<u8>, sum: Sum) {
-    // Both words: without the rounding errors in `low`, a sum that is read back can differ.
-    let (high, low) = sum.parts();
-    put_double(out, high);
-    put_double(out, low);
-}
-
-pub(crate) fn put_double(out: &mut Vec<u8>, value: f64) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
-    leb128::write(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Reads a snapshot from the front of a byte slice, which shrinks to the rest.
-pub(crate) struct SnapshotReader<'a>(pub(crate) &'a [u8]);
-
-impl<'a> SnapshotReader<'a> {
+impl SnapshotReader<'_> {
     pub(crate) fn point(&mut self, percentiles: &[Percentile]) -> Result<Point, MalformedSnapshot> {
         let number = usize::from(self.byte()?);
         let (kind, timer_type) = *NUMBERED_KINDS.get(number).ok_or(MalformedSnapshot)?;
@@ -277,67 +255,6 @@ impl<'a> SnapshotReader<'a> {
         };
         set.ok_or(MalformedSnapshot)
     }
-
-    pub(crate) fn sum(&mut self) -> Result<Sum, MalformedSnapshot> {
-        Ok(Sum::from_parts((self.double()?, self.double()?)))
-    }
-
-    pub(crate) fn double(&mut self) -> Result<f64, MalformedSnapshot> {
-        self.word().map(f64::from_le_bytes)
-    }
-
-    fn word(&mut self) -> Result<[u8; 8], MalformedSnapshot> {
-        let (word, rest) = self.0.split_first_chunk().ok_or(MalformedSnapshot)?;
-        self.0 = rest;
-        Ok(*word)
-    }
-
-    pub(crate) fn text(&mut self) -> Result<&'a str, MalformedSnapshot> {
-        let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).map_err(|_| MalformedSnapshot)
-    }
-
-    /// Reads a list: its length, then its items.
-    pub(crate) fn list<T>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<T, MalformedSnapshot>,
-    ) -> Result<Vec<T>, MalformedSnapshot> {
-        // Collecting into a `Result` reserves nothing in advance: a forged length without items
-        // allocates no memory.
-        (0..self.length()?).map(|_| item(self)).collect()
-    }
-
-    /// Reads the length of a text or a list.
-    pub(crate) fn length(&mut self) -> Result<usize, MalformedSnapshot> {
-        let length = usize::try_from(self.number()?).map_err(|_| MalformedSnapshot)?;
-        // Each item takes at least one byte, so a longer list cannot be complete.
-        (length <= self.0.len()).then_some(length).ok_or(MalformedSnapshot)
-    }
-
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], MalformedSnapshot> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(MalformedSnapshot)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(crate) fn number(&mut self) -> Result<u64, MalformedSnapshot> {
-        let mut number = 0;
-        // At most ten bytes, so that a run of continuation bytes ends.
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(MalformedSnapshot)
-    }
-
-    pub(crate) fn byte(&mut self) -> Result<u8, MalformedSnapshot> {
-        let (byte, rest) = self.0.split_first().ok_or(MalformedSnapshot)?;
-        self.0 = rest;
-        Ok(*byte)
-    }
 }
 
 #[cfg(test)]
@@ -347,7 +264,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::format::influx::{self, LineNaming, TelegrafConfig};
     use crate::format::{json, pystatsd::Envelope};
-    use model::testing::snapshot_of;
+    use model::{Sum, testing::snapshot_of};
 
     /// Generates a value of any kind.
     fn value() -> impl Strategy<Value = Value> {

@@ -33,6 +33,7 @@ mod lock;
 mod name;
 #[cfg(test)]
 mod old_files;
+pub(crate) mod primitives;
 mod quarantine;
 mod quarantine_folder;
 mod reader;

@@ -6,8 +6,8 @@
 
 use model::{MetricKind, Series};
 
-use super::codec::{MalformedSnapshot, SnapshotReader, put_text};
 use super::leb128;
+use super::primitives::{MalformedSnapshot, SnapshotReader, put_text};
 
 /// Appends a series without its kind.
 pub(crate) fn put_series(out: &mut Vec<u8>, series: &Series) {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use self::lengths::{ROUNDING, WindowLengths, counting, counts_of_rate};
-use self::partial::PartialWindow;
+use self::partial_window::PartialWindow;
 use super::interleave::interleave;
 use super::kind::{ValueKind, legacy_count, sibling};
 use super::recording::{RecordedOutput, Values, WindowEnds};
@@ -14,6 +14,7 @@ mod lengths;
 mod levels;
 mod members;
 mod partial;
+mod partial_window;
 mod totals;
 
 /// How far a timestamp in whole seconds may be from the end of its window, and a sample from the

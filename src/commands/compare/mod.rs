@@ -93,7 +93,8 @@ fn run(args: &CompareArgs) -> Result<bool, CompareError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (old, new) = runtime.map_err(CompareError::Start)?.block_on(record(args))?;
-    let comparison = Comparison::of(&old, &new, args.tolerance);
+    let mut comparison = Comparison::of(&old, &new, args.tolerance);
+    comparison.hints = hint::hints(&comparison);
     let printed = if args.json {
         let json =
             serde_json::to_string(&comparison).map_err(|e| CompareError::Output(e.into()))?;

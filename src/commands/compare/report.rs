@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use basics::time::rfc3339_ms;
 use serde::Serialize;
 
-use super::hint;
 use super::judge::Judge;
 use super::recording::{RecordedOutput, WindowEnds};
 use super::verdict::{Difference, KnownCause, Verdict};
@@ -73,7 +72,7 @@ pub(super) struct DifferentSeries {
 }
 
 impl Comparison {
-    /// Compares two recordings.
+    /// Compares two recordings, without hints.
     pub(super) fn of(old: &RecordedOutput, new: &RecordedOutput, tolerance: f64) -> Self {
         let judge = Judge::new(old, new, tolerance);
         let (old_windows, new_windows) = judge.windows();
@@ -99,7 +98,6 @@ impl Comparison {
             + comparison.only_old.len()
             + comparison.only_new.len()
             + usize::from(comparison.uncovered != (0, 0));
-        comparison.hints = hint::hints(&comparison);
         comparison
     }
 

@@ -17,7 +17,7 @@ use super::report::{
 use crate::commands::client::protocol::other_option;
 use crate::config::ConfigFile;
 use basics::time::unix_ms;
-use engine::aggregator::clock::next_multiple;
+use engine::aggregator::multiples::next_multiple;
 use engine::aggregator::store::Store;
 use engine::aggregator::table::SeriesTable;
 use engine::aggregator::tally::Tally;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use basics::clocks::ClockReading;
 use model::UsedRange;
 
+use super::multiples::next_multiple;
 use super::used_ends::UsedEnds;
 
 /// A change of the difference between wall clock and monotonic clock counts as a step if it is at
@@ -234,12 +235,6 @@ pub fn rated_length(length: Duration, interval: Duration) -> Duration {
         return interval;
     }
     Duration::from_millis((length.as_millis() as u64).max(1))
-}
-
-/// The first multiple of the interval after a time in Unix milliseconds.
-#[must_use]
-pub fn next_multiple(now_ms: u64, interval_ms: u64) -> u64 {
-    (now_ms / interval_ms + 1) * interval_ms
 }
 
 #[cfg(test)]

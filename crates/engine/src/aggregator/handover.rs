@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::pulse::PulseReply;
+use super::pulse_reply::PulseReply;
 use super::table::SeriesTable;
 use super::tally::Tally;
 use crate::sync::{AtomicU64, Receiver, Sender, unbounded};

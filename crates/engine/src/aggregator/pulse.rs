@@ -11,29 +11,8 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::handover::AggregatorEnd;
+use super::pulse_reply::PulseReply;
 use crate::sync::AtomicU64;
-
-/// The answer of one thread: the number of the latest call that it has seen.
-#[derive(Debug, Default)]
-pub struct PulseReply(AtomicU64);
-
-impl PulseReply {
-    /// Answers the call with this number.
-    pub fn give(&self, call: u64) {
-        self.0.store(call, Ordering::Release);
-    }
-
-    /// Answers all future calls, because a thread that has ended cannot hang.
-    pub fn end(&self) {
-        self.give(u64::MAX);
-    }
-
-    /// Whether this call or a later one was answered.
-    #[must_use]
-    pub fn is_given(&self, call: u64) -> bool {
-        self.0.load(Ordering::Acquire) >= call
-    }
-}
 
 /// The calls to the async runtime, which runs the forwarders' tasks.
 #[derive(Debug, Default)]

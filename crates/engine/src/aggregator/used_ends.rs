@@ -3,7 +3,7 @@
 
 use model::UsedRange;
 
-use super::clock::next_multiple;
+use super::multiples::next_multiple;
 
 /// Maximum number of ranges. Every step of the clock adds at most two.
 const RANGES_MAX: usize = 32;

@@ -15,8 +15,9 @@ use super::mirror::MirrorList;
 use super::signature::config::{SecretKeys, SecretSection};
 use super::stream_config::{Framing, Keepalive, StreamConfig};
 use super::tls_config::{ListenerTls, ListenerTlsSection};
-use super::{Protocol, Transport};
+use super::transport::Transport;
 use crate::protocol::SignedGauges;
+use crate::protocol::dispatch::Protocol;
 use yaml::{ConfigError, Source, SourceSpan, Spanned};
 
 /// Maximum of `max_connections`.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::net::sockopt;
 
+use super::counts_by_word::by_word;
 use super::mirror::MirrorStats;
 use super::senders::SenderCounts;
 use super::signature::stats::{KeyCounts, KeyStats};
@@ -438,13 +439,4 @@ impl KernelDrops {
         }
         self.total
     }
-}
-
-/// The counts by name, without zeros.
-pub(super) fn by_word<const N: usize>(
-    words: [&'static str; N],
-    counts: &[AtomicU64; N],
-) -> BTreeMap<&'static str, u64> {
-    let counts = counts.iter().map(|count| count.load(Ordering::Acquire));
-    words.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }

@@ -17,7 +17,7 @@ use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 use socket2::Socket;
 use tracing::warn;
 
-use self::tls::TlsServer;
+use self::tls_state::TlsServer;
 use super::Protocol;
 use super::allow::{AllowList, Gate};
 use super::config::ListenerEndpoint;
@@ -555,6 +555,7 @@ impl Server {
 }
 
 mod tls;
+mod tls_state;
 
 #[cfg(not(loom))]
 #[cfg(test)]

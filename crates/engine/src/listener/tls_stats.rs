@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tlsserver::{CertificateFacts, HandshakeFailure, LoadedServer};
 
-use super::stats::by_word;
+use super::counts_by_word::by_word;
 
 /// The counts of a listener that has, or had, TLS. The listener's thread writes them.
 #[derive(Debug, Default)]

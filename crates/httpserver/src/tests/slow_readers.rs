@@ -23,7 +23,7 @@ fn connection(room: usize, access: Access) -> (DuplexStream, HttpServer, JoinHan
     let peer = SocketPeer::Address(([127, 0, 0, 1], 1).into());
     let client = Client { peer, user: None, entry };
     let activity = Arc::new(Activity::new());
-    let serving = server.connection(ours, (client, changes), limits, &activity, Site);
+    let serving = server.0.connection(ours, (client, changes), limits, &activity, Site);
     (theirs, server.clone(), tokio::spawn(serving))
 }
 

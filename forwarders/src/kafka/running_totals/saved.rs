@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::{RunningTotal, RunningTotals};
 use crate::delivery::forwarder::{InvalidState, SavedState};
 use crate::delivery::payload::Batch;
-use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
+use crate::spool::codec::put_point;
 use crate::spool::leb128;
+use crate::spool::primitives::{MalformedSnapshot, SnapshotReader};
 use model::{MetricKind, Point, Series, Sum, Value};
 
 impl RunningTotals {

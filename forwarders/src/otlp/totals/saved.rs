@@ -12,8 +12,9 @@ use tracing::warn;
 use super::{Total, TotalId, TotalSlot, Totals, slot_bytes};
 use crate::delivery::forwarder::{InvalidState, SavedState};
 use crate::delivery::payload::Batch;
-use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_point};
+use crate::spool::codec::put_point;
 use crate::spool::leb128;
+use crate::spool::primitives::{MalformedSnapshot, SnapshotReader};
 use model::Point;
 
 /// A series that was decoded.

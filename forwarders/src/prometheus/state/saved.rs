@@ -29,8 +29,8 @@ use crate::delivery::forwarder::SavedState;
 use crate::prometheus::native::{IndexedCounts, NativeHistogram};
 use crate::prometheus::timer_total::{ClassicBuckets, TimerTotal};
 use crate::restart::{put_series, read_series};
-use crate::spool::codec::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
 use crate::spool::leb128;
+use crate::spool::primitives::{MalformedSnapshot, SnapshotReader, put_double, put_sum, put_text};
 use model::{MetricKind, Percentile, Series};
 
 /// Kinds; their index is their number. New kinds must be appended.

@@ -2,19 +2,11 @@
 
 use std::cmp::Ordering;
 
+use super::partial_window::PartialWindow;
 use super::{Judge, WINDOWS_MIN, is_set};
 use crate::commands::compare::kind::{ValueKind, sibling};
 use crate::commands::compare::recording::{RecordedOutput, Values};
 use crate::commands::compare::verdict::{KnownCause, Verdict};
-
-/// The first or the last window of a daemon, which received a part of it.
-#[derive(Debug)]
-pub(super) struct PartialWindow {
-    /// In Unix milliseconds.
-    end: i64,
-    /// Whether the old daemon received the part.
-    is_old: bool,
-}
 
 impl Judge<'_> {
     /// The windows that may be partial: at the start and at the end of what both have, and the first

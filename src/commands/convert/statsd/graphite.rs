@@ -4,7 +4,7 @@ use super::super::document::{Block, Value};
 use super::super::notes::Notes;
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
-use super::address;
+use super::address::address;
 use super::idle::IdleSettings;
 
 /// The parts of names, as statsd and tallyd call them.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use self::address::address;
 use self::graphite::GraphiteSettings;
 use super::document::{Block, Value};
 use super::plan::Plan;
@@ -9,6 +10,7 @@ use super::setting::{ConvertError, Section, Setting};
 use super::source::SourceText;
 use super::span::span;
 
+mod address;
 mod graphite;
 mod idle;
 
@@ -142,11 +144,6 @@ fn mirror(
     }
     targets.truncate(MIRRORS_MAX);
     Ok(targets)
-}
-
-/// An address as tallyd writes it.
-fn address(host: &str, port: f64) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn listeners(root: &mut Section, mirror: &[String], plan: &mut Plan) -> Result<(), ConvertError> {

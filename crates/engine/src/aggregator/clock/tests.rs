@@ -456,13 +456,6 @@ fn a_time_that_was_repeated_very_often_ends_just_before_the_next_multiple() {
 }
 
 #[test]
-fn the_next_multiple_is_later_than_now() {
-    for (now_ms, next_ms) in [(0, 1_000), (999, 1_000), (1_000, 2_000), (2_500, 3_000)] {
-        assert_eq!(next_multiple(now_ms, 1_000), next_ms, "{now_ms}");
-    }
-}
-
-#[test]
 fn ranges_that_no_run_can_have_left_are_ignored() {
     let range = |first_ms, last_ms, times| UsedRange { first_ms, last_ms, times };
     let mut host = Host::new(10_000, 1_000_000_003_000);

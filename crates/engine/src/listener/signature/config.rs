@@ -8,14 +8,12 @@ use basics::units::Span;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::replay::ReplayBounds;
+use super::replay::{ReplayBounds, WINDOW_MAX};
 
 /// Maximum number of secrets: a datagram that none of them has signed costs an HMAC for each.
 const SECRETS_MAX: usize = 2;
 /// Minimum length of a secret: an attacker who captures a datagram can try short ones offline.
 const SECRET_BYTES_MIN: usize = 16;
-/// Longest `window`.
-pub(super) const WINDOW_MAX: Span = Span::from_secs(600);
 /// Maximum length of the name of a secret, which is a label of metrics.
 const NAME_BYTES_MAX: usize = 64;
 /// The name of a secret that the configuration does not name.

@@ -7,8 +7,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::config::WINDOW_MAX;
+use basics::units::Span;
+
 use super::mark::MARK_AHEAD;
+
+/// Longest `window`.
+pub(super) const WINDOW_MAX: Span = Span::from_secs(600);
 
 /// The seconds in which an earlier run may have accepted any datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

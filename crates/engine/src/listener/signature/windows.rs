@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::config::WINDOW_MAX;
 use super::mark::HighWaterMark;
-use super::replay::{ReplayWindow, UnknownSeconds};
+use super::replay::{ReplayWindow, UnknownSeconds, WINDOW_MAX};
 use super::saved;
 use crate::protocol::signed::{KeyIdentity, SigningKey};
 

@@ -4,34 +4,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use basics::log_throttle::LogThrottle;
 use basics::time::rfc3339;
 use rustix::event::epoll;
-use tlsserver::{HandshakeFailure, LoadedServer};
+use tlsserver::HandshakeFailure;
 use tracing::{error, info, warn};
 
 use super::{Server, record};
 use crate::listener::connections::OpenConnection;
-use crate::listener::handshakes::{Admission, Handshakes};
+use crate::listener::handshakes::Admission;
 use crate::listener::stats::CloseReason;
-use crate::listener::tls_config::{HandshakeLimits, ListenerTls, TlsSettings};
+use crate::listener::tls_config::{ListenerTls, TlsSettings};
 use crate::listener::tls_session::{TURN_CIPHER_BYTES, TlsEnd, TlsSession};
-
-/// The TLS state of a listener.
-#[derive(Default)]
-pub(super) struct TlsServer {
-    /// The certificates for new connections; `None` without TLS.
-    server: Option<Arc<LoadedServer>>,
-    /// The latest limits, which also apply to handshakes that began before TLS was removed.
-    limits: Option<HandshakeLimits>,
-    handshakes: Handshakes,
-    /// Whether no connection is accepted because too many handshakes are in progress.
-    is_full: bool,
-    /// Ciphertext of the connection that is read; empty until it is needed.
-    cipher: Box<[u8]>,
-    throttles: [LogThrottle; HandshakeFailure::ALL.len()],
-    broken_throttle: LogThrottle,
-}
 
 impl Server {
     /// Sets the certificates and limits of new connections.

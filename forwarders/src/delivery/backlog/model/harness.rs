@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use model::testing::snapshot_of_counters;
-use model::{Point, PointRanges, Snapshot};
+use model::{PointRanges, Snapshot};
 
-use super::naive::{Naive, NaiveNext, NaiveWork, PointId};
+use super::naive::{Naive, NaiveNext, NaiveWork, PointId, point_id, points_of};
 use super::{LossReason, ModelEvent, ModelLimits, ReadOutcome};
 use crate::config::DeliveryConfig;
 use crate::delivery::backlog::{
@@ -71,14 +71,6 @@ struct Waits {
     delivery: bool,
     spool: bool,
     stop: bool,
-}
-
-fn point_id(snapshot: &Snapshot, point: &Point) -> PointId {
-    (snapshot.window.end_ms, point.series.tag("n").unwrap().parse().unwrap())
-}
-
-pub(super) fn points_of(snapshot: &Snapshot) -> Vec<PointId> {
-    snapshot.points.iter().map(|point| point_id(snapshot, point)).collect()
 }
 
 fn ranges_of(places: &[usize]) -> PointRanges {

@@ -1,7 +1,7 @@
 //! The simplest possible backlog: lists of windows and points. Every count is computed from the
 //! lists.
 
-use model::Snapshot;
+use model::{Point, Snapshot};
 
 use crate::config::{DeliveryConfig, QueueConfig, SpoolConfig, SpoolOrder, SpoolWrite};
 use crate::delivery::backlog::EvictedPoints;
@@ -12,6 +12,14 @@ use crate::spool::FileName;
 
 /// Identifies a point: the end of its window and its number in the window.
 pub(super) type PointId = (u64, usize);
+
+pub(super) fn point_id(snapshot: &Snapshot, point: &Point) -> PointId {
+    (snapshot.window.end_ms, point.series.tag("n").unwrap().parse().unwrap())
+}
+
+pub(super) fn points_of(snapshot: &Snapshot) -> Vec<PointId> {
+    snapshot.points.iter().map(|point| point_id(snapshot, point)).collect()
+}
 
 /// A window that is neither delivered nor dropped.
 #[derive(Clone, Debug)]
@@ -105,10 +113,6 @@ pub(super) struct Naive {
     failed_writes: Vec<u64>,
     to_quarantine: Vec<(&'static str, PointId)>,
     pub(super) quarantined: (u64, u64),
-}
-
-fn points_of(snapshot: &Snapshot) -> Vec<PointId> {
-    super::harness::points_of(snapshot)
 }
 
 impl NaiveWindow {
