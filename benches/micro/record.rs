@@ -6,7 +6,7 @@ use std::sync::Arc;
 use benches::datagrams::DatagramList;
 use benches::message_format::{self, MessageFormat};
 use benches::pipeline::BenchPipeline;
-use benches::rules;
+use benches::rules::{self, Regexes};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use engine::listener::Protocol;
@@ -14,6 +14,8 @@ use engine::rules::Rules;
 
 /// Samples per series and window.
 const ROUNDS: usize = 5;
+/// New series for many rules.
+const NEW_SERIES: usize = 100_000;
 
 fn main() {
     divan::main();
@@ -68,23 +70,40 @@ fn new_series<const SERIES: usize>(bencher: Bencher<'_, '_>, format: &MessageFor
 #[divan::bench(args = [0, 100, 10_000], sample_count = 10, sample_size = 1)]
 fn new_series_with_globs(bencher: Bencher<'_, '_>, rules: usize) {
     let compiled = if rules == 0 { Arc::default() } else { rules::globs(rules) };
-    new_series_with_rules(bencher, &compiled);
+    new_series_with_rules(bencher, &compiled, &rules::lines(NEW_SERIES, 10_000));
 }
 
 /// The same with regular expressions.
-#[divan::bench(args = [100, 10_000], sample_count = 3, sample_size = 1)]
-fn new_series_with_regexes(bencher: Bencher<'_, '_>, rules: usize) {
-    new_series_with_rules(bencher, &rules::regexes(rules));
+#[divan::bench(
+    args = [Regexes::Start, Regexes::Middle, Regexes::Unicode, Regexes::Classes],
+    consts = [100, 10_000],
+    sample_count = 10,
+    sample_size = 1,
+)]
+fn new_series_with_regexes<const RULES: usize>(bencher: Bencher<'_, '_>, regexes: Regexes) {
+    new_series_with_rules(bencher, &regexes.rules(RULES), &regexes.lines(NEW_SERIES, 10_000));
 }
 
-fn new_series_with_rules(bencher: Bencher<'_, '_>, compiled: &Arc<Rules>) {
-    const SERIES: usize = 100_000;
-    let datagrams = rules::lines(SERIES, 10_000);
+/// The time to compile rules with regular expressions.
+#[divan::bench(
+    args = [Regexes::Start, Regexes::Middle, Regexes::Unicode, Regexes::Classes],
+    sample_count = 3,
+    sample_size = 1,
+)]
+fn compile_10_000_regexes(bencher: Bencher<'_, '_>, regexes: Regexes) {
+    bencher.bench_local(|| regexes.rules(10_000));
+}
+
+fn new_series_with_rules(
+    bencher: Bencher<'_, '_>,
+    compiled: &Arc<Rules>,
+    datagrams: &DatagramList,
+) {
     bencher
-        .counter(ItemsCount::new(SERIES))
+        .counter(ItemsCount::new(NEW_SERIES))
         .with_inputs(|| BenchPipeline::with_rules(Protocol::Statsd, Arc::clone(compiled)))
         .bench_local_values(|mut pipeline| {
-            pipeline.record(&datagrams);
+            pipeline.record(datagrams);
             pipeline
         });
 }

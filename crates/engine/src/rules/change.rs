@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::MetricKind;
 
 use super::index::RuleNumber;
+use super::pattern::Groups;
 use super::rule::{Rule, is_scalable};
 use super::template::Template;
 use crate::protocol::{Rejection, Tags};
@@ -74,13 +75,13 @@ impl Change<'_> {
 }
 
 impl Rule {
-    /// Applies the rule to the result of the previous ones, `change`.
+    /// Applies the rule to the result of the previous ones, `change`, with the groups of its pattern.
     ///
     /// # Errors
     /// When it drops the sample, or a result is no name. The error is the expected input.
     pub(super) fn apply<'r>(
         &'r self,
-        name: &str,
+        groups: &Groups<'_>,
         kind: MetricKind,
         change: &mut Change<'r>,
     ) -> Result<(), &'static str> {
@@ -88,9 +89,6 @@ impl Rule {
         if self.drops {
             return Err("a name that no rule with `drop: true` matches");
         }
-        let name =
-            change.name.as_deref().map_or(Cow::Borrowed(name), |name| name.to_owned().into());
-        let Some(groups) = self.pattern.groups(&name) else { return Ok(()) };
         let expand = |template: &Template| {
             template.expand(|reference| groups.text(reference), RESULT_BYTES_MAX).ok_or(LONG)
         };

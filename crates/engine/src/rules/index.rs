@@ -1,29 +1,20 @@
-//! Finds the rules whose patterns match a name, without trying each of them.
+//! Finds the rules that can match a name, without trying each of them.
 
 use std::collections::HashMap;
 
-use regex::{RegexSet, RegexSetBuilder};
-
 use super::glob::{GlobPart, NameGlob};
+use super::name_regex::{Name, NameRegex};
+use super::regex_index::RegexIndex;
 
 /// The number of a rule in the configuration, from 0.
 pub type RuleNumber = u32;
 
-/// Maximum size of all regular expressions together when compiled, in bytes.
-const REGEXES_BYTES_MAX: usize = 256 << 20;
-/// Memory for the states of the regular expressions that a thread has met, in bytes. With too little, a
-/// search for many expressions falls back to a slower method.
-const REGEX_STATES_BYTES: usize = 16 << 20;
-
-/// The globs of all rules as a trie over their parts, and their regular expressions as one automaton.
+/// The globs of all rules as a trie over their parts, and an index of their regular expressions.
 #[derive(Clone, Debug)]
 pub(super) struct RuleIndex {
     /// The first is the root.
     nodes: Vec<TrieNode>,
-    /// `None` without regular expressions: even an empty set takes tens of kilobytes of stack to build.
-    regexes: Option<RegexSet>,
-    /// The rule of each of `regexes`.
-    regex_rules: Vec<RuleNumber>,
+    regexes: RegexIndex,
 }
 
 type NodeNumber = u32;
@@ -50,8 +41,7 @@ enum Step<'a> {
 
 impl Default for RuleIndex {
     fn default() -> Self {
-        let (nodes, regex_rules) = (vec![TrieNode::default()], Vec::new());
-        Self { nodes, regexes: None, regex_rules }
+        Self { nodes: vec![TrieNode::default()], regexes: RegexIndex::default() }
     }
 }
 
@@ -61,24 +51,9 @@ impl RuleIndex {
     /// # Errors
     /// When they are too large together.
     pub(super) fn of_regexes<'r>(
-        regexes: impl Iterator<Item = (RuleNumber, &'r str)>,
+        regexes: impl Iterator<Item = (RuleNumber, &'r NameRegex)>,
     ) -> Result<Self, String> {
-        let (regex_rules, texts): (Vec<_>, Vec<_>) = regexes.unzip();
-        if texts.is_empty() {
-            return Ok(Self::default());
-        }
-        let set = RegexSetBuilder::new(texts)
-            .size_limit(REGEXES_BYTES_MAX)
-            .dfa_size_limit(REGEX_STATES_BYTES)
-            .build();
-        let regexes = set.map_err(|_| {
-            format!(
-                "all `match_regex` together take more than {} MiB when compiled; use `match` where it \
-                 is enough",
-                REGEXES_BYTES_MAX >> 20
-            )
-        })?;
-        Ok(Self { regexes: Some(regexes), regex_rules, ..Self::default() })
+        Ok(Self { regexes: RegexIndex::new(regexes)?, ..Self::default() })
     }
 
     /// Adds the glob of a rule, in the order of the rules.
@@ -101,14 +76,13 @@ impl RuleIndex {
         self.nodes[node as usize].rules.push(rule);
     }
 
-    /// Returns the rules whose patterns match a name, in their order.
-    pub(super) fn matches(&self, name: &str) -> Vec<RuleNumber> {
-        let mut rules = self.walk(name.split('.').map(Step::Literal));
-        if let Some(regexes) = &self.regexes {
-            let found = regexes.matches(name);
-            rules.extend(found.into_iter().map(|index| self.regex_rules[index]));
-        }
+    /// Returns the rules whose patterns can match a name, in their order: all that match, and rules with
+    /// regular expressions that do not.
+    pub(super) fn candidates(&self, name: &Name<'_>) -> Vec<RuleNumber> {
+        let mut rules = self.walk(name.text.split('.').map(Step::Literal));
+        self.regexes.candidates(name, &mut rules);
         rules.sort_unstable();
+        rules.dedup();
         rules
     }
 
@@ -197,7 +171,7 @@ mod tests {
                 .filter(|(_, glob)| NameGlob::parse(glob).unwrap().captures(name).is_some())
                 .map(|(rule, _)| rule)
                 .collect();
-            assert_eq!(index.matches(name), expected, "{name}");
+            assert_eq!(index.candidates(&Name::new(name)), expected, "{name}");
         }
     }
 

@@ -2,19 +2,23 @@
 //!
 //! ```text
 //! section → rule     the keys of a rule, checked
-//! glob, pattern, template     the names that a rule matches, and the names that it makes
-//! index              the rules that match a name
+//! glob, name_regex, pattern, template     the names that a rule matches, and the names that it makes
+//! index              the rules that can match a name
+//! regex_index, literals     those with regular expressions, by the literals that these require
 //! change             the result for a name
 //! ```
 //!
 //! Rules are pure: they know neither tables nor listeners. A listener applies them when it meets a series
 //! for the first time, and remembers the result.
 
+use std::borrow::Cow;
+
 use model::MetricKind;
 
 pub use self::change::{AppliedRule, Change, RuleOutcome, RuleVerdict};
 use self::index::RuleIndex;
 pub use self::index::RuleNumber;
+use self::name_regex::Name;
 use self::pattern::Pattern;
 use self::rule::Rule;
 pub use self::section::RuleSection;
@@ -25,7 +29,11 @@ use yaml::{ConfigError, ConfigErrors, Source, Spanned};
 mod change;
 pub mod glob;
 mod index;
+mod literals;
+mod name_regex;
 mod pattern;
+
+mod regex_index;
 mod rule;
 pub mod section;
 pub mod template;
@@ -77,9 +85,11 @@ impl Rules {
 
     fn index(rules: &[Rule]) -> Result<RuleIndex, String> {
         let numbered = || (0..).zip(rules);
-        let regexes = numbered().filter(|(_, rule)| matches!(rule.pattern, Pattern::Regex(_)));
-        let mut index =
-            RuleIndex::of_regexes(regexes.map(|(number, rule)| (number, rule.pattern.as_str())))?;
+        let regexes = numbered().filter_map(|(number, rule)| match &rule.pattern {
+            Pattern::Regex(regex) => Some((number, regex)),
+            Pattern::Glob(_) => None,
+        });
+        let mut index = RuleIndex::of_regexes(regexes)?;
         for (number, rule) in numbered() {
             if let Pattern::Glob(glob) = &rule.pattern {
                 index.add_glob(number, glob);
@@ -112,26 +122,34 @@ impl Rules {
     pub fn apply(&self, protocol: Protocol, kind: MetricKind, name: &str) -> RuleOutcome<'_> {
         let mut change = Change::NONE;
         let mut applied = Vec::new();
-        let mut matching = self.matching(name, 0).into_iter();
-        while let Some(number) = matching.next() {
-            let rule = self.rule(number);
-            if !rule.is_for(protocol, kind) {
-                continue;
+        let mut name = Cow::Borrowed(name);
+        let mut from = 0;
+        // Each round is for the name that a rule of the previous one has made.
+        loop {
+            let current = Name::new(&name);
+            let mut is_renamed = false;
+            for number in self.candidates(&current, from) {
+                let rule = self.rule(number);
+                if !rule.is_for(protocol, kind) {
+                    continue;
+                }
+                let Some(groups) = rule.pattern.groups(&current) else { continue };
+                applied.push(AppliedRule { rule: number, line: rule.line });
+                if let Err(expected) = rule.apply(&groups, kind, &mut change) {
+                    let reject = Rejection { reason: RejectReason::Rule, offset: 0, expected };
+                    return RuleOutcome { applied, verdict: RuleVerdict::Reject(reject) };
+                }
+                is_renamed = rule.continues && rule.name.is_some();
+                if is_renamed || !rule.continues {
+                    from = number + 1;
+                    break;
+                }
             }
-            applied.push(AppliedRule { rule: number, line: rule.line });
-            if let Err(expected) = rule.apply(name, kind, &mut change) {
-                let reject = Rejection { reason: RejectReason::Rule, offset: 0, expected };
-                return RuleOutcome { applied, verdict: RuleVerdict::Reject(reject) };
-            }
-            if !rule.continues {
-                break;
-            }
-            if rule.name.is_some() {
-                let name = change.name.as_deref().unwrap_or(name);
-                matching = self.matching(name, number + 1).into_iter();
+            match change.name.clone() {
+                Some(renamed) if is_renamed => name = Cow::Owned(renamed),
+                _ => return RuleOutcome { applied, verdict: RuleVerdict::Change(change) },
             }
         }
-        RuleOutcome { applied, verdict: RuleVerdict::Change(change) }
     }
 
     /// Finds rules that never apply. Not every such rule is found, but every rule that is found never
@@ -165,8 +183,8 @@ impl Rules {
         unreachable
     }
 
-    fn matching(&self, name: &str, from: RuleNumber) -> Vec<RuleNumber> {
-        let mut rules = self.index.matches(name);
+    fn candidates(&self, name: &Name<'_>, from: RuleNumber) -> Vec<RuleNumber> {
+        let mut rules = self.index.candidates(name);
         rules.retain(|number| *number >= from);
         rules
     }

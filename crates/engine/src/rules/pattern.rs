@@ -2,21 +2,15 @@
 
 use std::ops::Range;
 
-use regex::{Regex, RegexBuilder};
-
 use super::glob::NameGlob;
+use super::name_regex::{Name, NameRegex};
 use super::template::Reference;
-
-/// Maximum length of a regular expression, in bytes.
-const REGEX_TEXT_BYTES_MAX: usize = 4_096;
-/// Maximum size of a compiled regular expression, in bytes.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(super) enum Pattern {
     Glob(NameGlob),
-    Regex(Regex),
+    Regex(NameRegex),
 }
 
 /// The texts for the groups of a pattern in a name that matches.
@@ -29,42 +23,6 @@ pub(super) struct Groups<'n> {
 }
 
 impl Pattern {
-    /// Compiles a regular expression.
-    ///
-    /// # Errors
-    /// When it is invalid or too large.
-    pub(super) fn regex(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("must not be empty; `match: \"**\"` matches every name".to_owned());
-        }
-        if text.len() > REGEX_TEXT_BYTES_MAX {
-            return Err(format!("may have at most {REGEX_TEXT_BYTES_MAX} bytes"));
-        }
-        let compiled = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-        compiled.map(Self::Regex).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => format!(
-                "the regular expression takes more than {} MiB when compiled; make its counted \
-                 repetitions and classes smaller",
-                REGEX_BYTES_MAX >> 20
-            ),
-            // The last line is the reason; the lines above it draw the place.
-            error => {
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default();
-                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                format!("is not a regular expression: {reason}")
-            }
-        })
-    }
-
-    /// The pattern as it is written.
-    pub(super) fn as_str(&self) -> &str {
-        match self {
-            Self::Glob(glob) => glob.as_str(),
-            Self::Regex(regex) => regex.as_str(),
-        }
-    }
-
     /// Checks that a reference of a template leads to a group.
     ///
     /// # Errors
@@ -75,10 +33,10 @@ impl Pattern {
                 check_number(*number, glob.wildcards(), "`match`", "wildcard")
             }
             (Reference::Number(number), Self::Regex(regex)) => {
-                check_number(*number, regex.captures_len() - 1, "`match_regex`", "group")
+                check_number(*number, regex.group_names().len() - 1, "`match_regex`", "group")
             }
             (Reference::Name(name), Self::Regex(regex)) => {
-                let is_known = regex.capture_names().flatten().any(|known| known == name);
+                let is_known = regex.group_names().flatten().any(|known| known == name);
                 let error = || {
                     let name = shortened(name);
                     format!("`${{{name}}}`: `match_regex` has no group `(?P<{name}>…)`")
@@ -94,20 +52,20 @@ impl Pattern {
     }
 
     /// The groups in a name that matches.
-    pub(super) fn groups<'n>(&self, name: &'n str) -> Option<Groups<'n>> {
+    pub(super) fn groups<'n>(&self, name: &Name<'n>) -> Option<Groups<'n>> {
+        let text = name.text;
         match self {
             Self::Glob(glob) => {
-                let whole = Some(0..name.len());
-                let captures = glob.captures(name)?.into_iter().map(Some);
+                let whole = Some(0..text.len());
+                let captures = glob.captures(text)?.into_iter().map(Some);
                 let ranges = std::iter::once(whole).chain(captures).collect();
-                Some(Groups { name, ranges, names: Vec::new() })
+                Some(Groups { name: text, ranges, names: Vec::new() })
             }
             Self::Regex(regex) => {
-                let captures = regex.captures(name)?;
-                let ranges = captures.iter().map(|group| group.map(|group| group.range()));
-                let names = regex.capture_names().enumerate();
+                let ranges = regex.captures(name)?;
+                let names = regex.group_names().enumerate();
                 let names = names.filter_map(|(n, name)| name.map(|name| (name.to_owned(), n)));
-                Some(Groups { name, ranges: ranges.collect(), names: names.collect() })
+                Some(Groups { name: text, ranges, names: names.collect() })
             }
         }
     }

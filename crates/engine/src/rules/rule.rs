@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::MetricKind;
 
+use super::name_regex::NameRegex;
 use super::pattern::Pattern;
 use super::section::RuleSection;
 use super::template::{Reference, Template};
@@ -146,7 +147,8 @@ impl Rule {
 fn pattern(section: &Spanned<RuleSection>) -> Result<Pattern, InvalidRuleKey> {
     match (&section.glob, &section.regex) {
         (Some(glob), None) => Ok(Pattern::Glob(glob.get().clone())),
-        (None, Some(regex)) => Pattern::regex(regex)
+        (None, Some(regex)) => NameRegex::new(regex)
+            .map(Pattern::Regex)
             .map_err(|message| InvalidRuleKey::new(regex.span(), "match_regex", message)),
         (Some(_), Some(regex)) => {
             let message = "a rule has either `match` or `match_regex`; make two rules";

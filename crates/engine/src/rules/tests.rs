@@ -10,6 +10,7 @@ use model::MetricKind;
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use super::glob::NameGlob;
 use super::*;
 use crate::protocol::dispatch::Protocol;
 
@@ -359,6 +360,44 @@ fn name() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 1..6).prop_map(|parts| parts.join("."))
 }
 
+/// Expressions and names over the same few texts.
+fn expression() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "a.",
+        "web",
+        "\\.",
+        "[^.]*",
+        "(?:\\w+)",
+        "\\d",
+        "(?:ab|web|x.)",
+        "é",
+        "\\b",
+        "\\B",
+        "(?i:WEBk)",
+        ".",
+        "x?",
+        "(?:a|b)",
+        "$",
+        "^",
+        "[a-é]",
+        "(?m:^)",
+        "(?m:$)",
+        "(?:web){2}",
+        "(?:1|)",
+        "(?:ab.|)*",
+        "(?x: a b )",
+        "\\W",
+    ]);
+    prop::collection::vec(part, 1..6).prop_map(|parts| format!("({})", parts.concat()))
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "a", "b", ".", "web", "WEB", "é", "x", "1", "ab", "K", "\u{212a}", "\n", " ", "日",
+    ]);
+    prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -388,6 +427,41 @@ proptest! {
             let applied = rules.apply(Protocol::Json, MetricKind::Set, &name).applied;
             let found = applied.first().map(|applied| applied.rule as usize);
             prop_assert_eq!(found, tried.map(|index| index + 1), "{} in {:?}", name, globs);
+        }
+    }
+
+    #[test]
+    fn expressions_and_globs_apply_as_if_each_were_tried_in_turn(
+        patterns in prop::collection::vec(prop_oneof![4 => expression(), 1 => glob()], 1..80),
+        names in prop::collection::vec(text(), 1..20),
+    ) {
+        let patterns: Vec<_> = patterns.iter().filter(|text| !text.contains("**.**")).collect();
+        let is_regex = |text: &str| text.starts_with('(');
+        let mut yaml = "rules:\n- match: never.matches\n".to_owned();
+        for (number, text) in patterns.iter().enumerate() {
+            let key = if is_regex(text) { "match_regex" } else { "match" };
+            writeln!(yaml, "- {{ {key}: '{text}', tags: {{ 'r{number:02}': '<$0>' }}, continue: true }}").unwrap();
+        }
+        let rules = rules(&yaml);
+        let references: Vec<_> = (1 as RuleNumber..).zip(&patterns).map(|(number, text)| {
+            let regex = is_regex(text).then(|| regex::Regex::new(text).unwrap());
+            let glob = (!is_regex(text)).then(|| NameGlob::parse(text).unwrap());
+            (number, regex, glob)
+        }).collect();
+        for name in names {
+            let tried = references.iter().filter_map(|(number, regex, glob)| {
+                let whole = match (regex, glob) {
+                    (Some(regex), _) => regex.find(&name)?.as_str(),
+                    (None, glob) => glob.as_ref()?.captures(&name).map(|_| name.as_str())?,
+                };
+                Some((*number, format!("<{whole}>")))
+            });
+            let tried: Vec<_> = tried.collect();
+            let outcome = rules.apply(Protocol::Json, MetricKind::Set, &name);
+            let applied = outcome.applied.iter().map(|applied| applied.rule);
+            let RuleVerdict::Change(change) = &outcome.verdict else { panic!("no rule drops") };
+            let found: Vec<_> = applied.zip(change.tags.iter().map(|(_, value)| value.clone())).collect();
+            prop_assert_eq!(found, tried, "{:?} in {}", name, yaml);
         }
     }
 
