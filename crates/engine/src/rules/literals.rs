@@ -79,14 +79,14 @@ impl Texts {
                 }
                 other => other.unwrap_or_else(empty_text),
             };
-            require(std::mem::replace(&mut run, next), &mut required);
+            require(&std::mem::replace(&mut run, next), &mut required);
             required.extend(texts.required);
             is_exact = false;
         }
         if is_exact {
             return Self::exact(run);
         }
-        require(run, &mut required);
+        require(&run, &mut required);
         Self { exact: None, required }
     }
 
@@ -111,7 +111,7 @@ impl Texts {
 
     fn into_required(mut self) -> Vec<Literals> {
         if let Some(exact) = self.exact {
-            require(exact, &mut self.required);
+            require(&exact, &mut self.required);
         }
         self.required
     }
@@ -127,8 +127,8 @@ pub(super) fn shortest(literals: &Literals) -> usize {
 }
 
 /// Adds a set of literals, unless most names contain one of them. Of long literals both ends are sets.
-fn require(literals: Literals, required: &mut Vec<Literals>) {
-    if shortest(&literals) < BYTES_MIN {
+fn require(literals: &Literals, required: &mut Vec<Literals>) {
+    if shortest(literals) < BYTES_MIN {
         return;
     }
     if literals.iter().any(|literal| literal.len() > BYTES_MAX) {
