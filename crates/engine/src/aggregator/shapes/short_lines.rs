@@ -98,6 +98,10 @@ impl ShortLines {
     /// found.
     #[inline(always)]
     pub(super) fn expects_known(&mut self) -> bool {
+        // Without a short line, as from a client that writes tags on every line.
+        if self.lines.is_empty() {
+            return false;
+        }
         self.unknown += 1;
         if self.unknown == UNKNOWN_MAX + TRIED_ONE_IN {
             self.unknown = UNKNOWN_MAX;
