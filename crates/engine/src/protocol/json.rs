@@ -23,7 +23,7 @@ use super::{
     LineFacts, MessageLimits, RejectReason, Rejection, Sample, Tags, is_blank, lines,
     normalize_tags,
 };
-use crate::sys::ascii;
+use crate::sys::ascii::CutText;
 
 /// Decodes a datagram and passes each message to `each`, in order.
 ///
@@ -54,9 +54,11 @@ pub fn decode_line<'a>(
     limits: &MessageLimits,
     tags: &mut Tags<'a>,
 ) -> Result<JsonMessage<'a>, Rejection> {
-    let text = match ascii::text(line) {
+    let text = match CutText::of_ascii(line) {
         Some(text) => text,
-        None => std::str::from_utf8(line).map_err(|error| not_utf8(error.valid_up_to()))?,
+        None => std::str::from_utf8(line)
+            .map(CutText::of_text)
+            .map_err(|error| not_utf8(error.valid_up_to()))?,
     };
     let mut cursor = Cursor::new(text);
     if cursor.peek() != Some(b'{') {
@@ -68,10 +70,12 @@ pub fn decode_line<'a>(
     let mut members = Members::new(tags, limits);
     members.read(&mut cursor)?;
     cursor.end()?;
-    let message = members.reserved.message()?;
-    // Last, so that the tags of a rejected message are not sorted.
-    normalize_tags(tags);
-    Ok(message)
+    let message = members.reserved.message();
+    // The tags of a rejected message are not sorted. Not with `?`, which would copy the message.
+    if message.is_ok() {
+        normalize_tags(tags);
+    }
+    message
 }
 
 /// Decodes a part of a datagram that is one message, and passes it to `each`.

@@ -68,7 +68,7 @@ pub use self::values::ValueRun;
 use super::scan::find;
 use super::split::Split;
 use super::{LineFacts, MessageLimits, RejectReason, Rejection, Sample, TextTags, lines};
-use crate::sys::ascii::CutText;
+use crate::sys::ascii::{self, CutText};
 
 /// Decodes a datagram and passes each sample or rejection to `each`, in order.
 ///
@@ -174,7 +174,7 @@ pub fn packed_values<'a>(
         MetricKind::Timer => StatsdKind::Timer(TimerType::default()),
         MetricKind::Set | MetricKind::Trace => return None,
     };
-    let text = std::str::from_utf8(&split.line[split.number_start..split.number_end]).ok()?;
+    let text = ascii::text(&split.line[split.number_start..split.number_end])?;
     let values = TextPart { text, at: split.number_start };
     let run = ValueRun { values, number: None, kind, weight };
     (!has_more_values(text.len(), std::slice::from_ref(&run), limits.max_values)).then_some(run)

@@ -40,7 +40,8 @@ pub(super) struct ShortLines {
     lines_max: usize,
     /// The number of lines that came while the table was full.
     without_room: usize,
-    /// The number of lines since the latest one that was found or added.
+    /// The number of lines since the latest one that was found or added, up to `UNKNOWN_MAX`, and then since
+    /// the latest one that was tried.
     unknown: u32,
     key: [u64; 5],
 }
@@ -97,9 +98,15 @@ impl ShortLines {
     /// found.
     #[inline(always)]
     pub(super) fn expects_known(&mut self) -> bool {
-        let is_tried = self.unknown < UNKNOWN_MAX || self.unknown.is_multiple_of(TRIED_ONE_IN);
-        self.unknown = self.unknown.wrapping_add(1);
-        is_tried
+        // Without a short line, as from a client that writes tags on every line.
+        if self.lines.is_empty() {
+            return false;
+        }
+        self.unknown += 1;
+        if self.unknown == UNKNOWN_MAX + TRIED_ONE_IN {
+            self.unknown = UNKNOWN_MAX;
+        }
+        self.unknown <= UNKNOWN_MAX
     }
 
     /// Finds a line.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::super::scan::plain_until;
 use super::super::{RejectReason, Rejection, is_blank};
+use crate::sys::ascii::CutText;
 
 /// Maximum nesting of a message, including its own level. No message needs more.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -26,14 +27,14 @@ pub(super) struct JsonValue<'a> {
 
 /// A position in a line, up to which the line has been read.
 pub(super) struct Cursor<'a> {
-    pub(super) text: &'a str,
+    pub(super) text: CutText<'a>,
     pub(super) at: usize,
     /// Nesting around the current value, for the limit in `skip_nested`.
     pub(super) depth: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: CutText<'a>) -> Self {
         Self { text, at: 0, depth: 0 }
     }
 
@@ -152,11 +153,9 @@ impl<'a> Cursor<'a> {
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Rejection> {
         let start = self.at + 1;
         let end = plain_until(self.bytes(), start);
-        if self.bytes().get(end) == Some(&b'"')
-            && let Some(text) = self.text.get(start..end)
-        {
+        if self.bytes().get(end) == Some(&b'"') {
             self.at = end + 1;
-            return Ok(Cow::Borrowed(text));
+            return Ok(Cow::Borrowed(self.text.part(start..end)));
         }
         self.at = end;
         self.unusual_string(start).map(Cow::Owned)
@@ -164,7 +163,7 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn bytes(&self) -> &'a [u8] {
-        self.text.as_bytes()
+        self.text.as_str().as_bytes()
     }
 
     /// Reads a number and returns its text.
@@ -190,7 +189,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        Ok(&self.text[start..self.at])
+        Ok(self.text.part(start..self.at))
     }
 
     fn digits(&mut self) -> Result<(), Rejection> {
@@ -213,7 +212,7 @@ impl<'a> Cursor<'a> {
     /// Checks that only blanks follow.
     pub(super) fn end(&mut self) -> Result<(), Rejection> {
         self.blanks();
-        if self.at == self.text.len() {
+        if self.at == self.bytes().len() {
             Ok(())
         } else {
             Err(self.bad_json("nothing more on the line"))
@@ -242,12 +241,12 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn bad_json(&self, expected: &'static str) -> Rejection {
-        reject(RejectReason::BadJson, self.at.min(self.text.len()), expected)
+        reject(RejectReason::BadJson, self.at.min(self.bytes().len()), expected)
     }
 
     /// Rejects the byte that [`Cursor::next`] has just consumed.
     pub(super) fn bad_json_before(&self, expected: &'static str) -> Rejection {
-        reject(RejectReason::BadJson, (self.at - 1).min(self.text.len()), expected)
+        reject(RejectReason::BadJson, (self.at - 1).min(self.bytes().len()), expected)
     }
 }
 

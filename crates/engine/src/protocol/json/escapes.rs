@@ -19,7 +19,7 @@ impl Cursor<'_> {
         if self.peek() != Some(b'\\') {
             return Err(self.bad_json("a closing quote"));
         }
-        let mut unescaped = String::from(&self.text[start..self.at]);
+        let mut unescaped = String::from(self.text.part(start..self.at));
         loop {
             match self.next() {
                 Some(b'"') => return Ok(unescaped),
@@ -27,7 +27,7 @@ impl Cursor<'_> {
                     unescaped.push(self.escape()?);
                     let plain = self.at;
                     self.at = plain_until(self.bytes(), plain);
-                    unescaped.push_str(&self.text[plain..self.at]);
+                    unescaped.push_str(self.text.part(plain..self.at));
                 }
                 _ => return Err(self.bad_json_before("a closing quote")),
             }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::super::scan::plain_until;
-use super::super::{MessageLimits, Rejection, Tags};
+use super::super::{MessageLimits, Rejection, TagValue, Tags};
 use super::cursor::{Cursor, JsonValue, RawJson};
 use super::message::{Reserved, ReservedKey};
 use super::tags::TagList;
+use crate::sys::ascii::CutText;
 
 /// The members of a message read so far.
 pub(super) struct Members<'a, 't> {
@@ -44,36 +45,53 @@ impl MemberKey {
 /// at most one blank between them.
 struct PlainMember<'a> {
     key: &'a str,
-    value: JsonValue<'a>,
+    /// The text of the value, without quotes.
+    text: &'a str,
+    is_number: bool,
+    /// Start of the value.
+    offset: usize,
     end: usize,
 }
 
 impl<'a> PlainMember<'a> {
     /// Reads the member that starts at `start`; `None` if it has another form, or is invalid.
     #[inline]
-    fn read(text: &'a str, start: usize) -> Option<Self> {
-        let bytes = text.as_bytes();
+    fn read(line: CutText<'a>, start: usize) -> Option<Self> {
+        let bytes = line.as_str().as_bytes();
         if *bytes.get(start)? != b'"' {
             return None;
         }
         let key_end = plain_until(bytes, start + 1);
-        let offset = match bytes.get(key_end..)?.first_chunk()? {
-            b"\": " => key_end + 3,
-            [b'"', b':', _] => key_end + 2,
+        let (offset, first) = match bytes.get(key_end..)?.first_chunk()? {
+            [b'"', b':', b' ', first] => (key_end + 3, *first),
+            [b'"', b':', first, _] => (key_end + 2, *first),
             _ => return None,
         };
-        let key = text.get(start + 1..key_end)?;
-        if *bytes.get(offset)? != b'"' {
+        let key = line.part(start + 1..key_end);
+        if first != b'"' {
             let end = plain_number_end(bytes, offset)?;
-            let raw = RawJson::Number(text.get(offset..end)?);
-            return Some(Self { key, value: JsonValue { raw, offset }, end });
+            return Some(Self { key, text: line.part(offset..end), is_number: true, offset, end });
         }
         let end = plain_until(bytes, offset + 1);
         if *bytes.get(end)? != b'"' {
             return None;
         }
-        let raw = RawJson::String(Cow::Borrowed(text.get(offset + 1..end)?));
-        Some(Self { key, value: JsonValue { raw, offset }, end: end + 1 })
+        let text = line.part(offset + 1..end);
+        Some(Self { key, text, is_number: false, offset, end: end + 1 })
+    }
+
+    #[inline]
+    fn json_value(&self) -> JsonValue<'a> {
+        let raw = match self.is_number {
+            true => RawJson::Number(self.text),
+            false => RawJson::String(Cow::Borrowed(self.text)),
+        };
+        JsonValue { raw, offset: self.offset }
+    }
+
+    #[inline]
+    fn tag_value(&self) -> TagValue<'a> {
+        if self.is_number { TagValue::Literal(self.text) } else { self.text.into() }
     }
 }
 
@@ -127,15 +145,15 @@ impl<'a, 't> Members<'a, 't> {
     #[inline]
     fn read_plain(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Rejection> {
         // A copy of the position can stay in a register; other functions may change the cursor.
-        let (text, mut start) = (cursor.text, cursor.at);
-        let bytes = text.as_bytes();
-        while let Some(PlainMember { key, value, end }) = PlainMember::read(text, start) {
-            self.keep_plain(key, value, start)?;
-            if bytes.get(end) != Some(&b',') {
-                cursor.at = end;
+        let (line, mut start) = (cursor.text, cursor.at);
+        let bytes = line.as_str().as_bytes();
+        while let Some(member) = PlainMember::read(line, start) {
+            self.keep_plain(&member, start)?;
+            if bytes.get(member.end) != Some(&b',') {
+                cursor.at = member.end;
                 return Ok(true);
             }
-            start = end + 1;
+            start = member.end + 1;
             if bytes.get(start) == Some(&b' ') {
                 start += 1;
             }
@@ -146,21 +164,17 @@ impl<'a, 't> Members<'a, 't> {
 
     /// Keeps a member of the usual form. `offset` is the position of its key.
     #[inline]
-    fn keep_plain(
-        &mut self,
-        key: &'a str,
-        value: JsonValue<'a>,
-        offset: usize,
-    ) -> Result<(), Rejection> {
-        match MemberKey::of(key) {
-            MemberKey::Tag => self.tags.push(Cow::Borrowed(key), value.raw.into(), offset),
-            MemberKey::Tags => self.tags.push_member(Cow::Borrowed(key), value.raw.into(), offset),
+    fn keep_plain(&mut self, member: &PlainMember<'a>, offset: usize) -> Result<(), Rejection> {
+        let key = Cow::Borrowed(member.key);
+        match MemberKey::of(member.key) {
+            MemberKey::Tag => self.tags.push(key, member.tag_value(), offset),
+            MemberKey::Tags => self.tags.push_member(key, member.tag_value(), offset),
             MemberKey::Timestamp => {
-                self.reserved.timestamp = Some(value.offset);
+                self.reserved.timestamp = Some(member.offset);
                 Ok(())
             }
             MemberKey::Reserved(reserved) => {
-                self.reserved.keep(reserved, value);
+                self.reserved.keep(reserved, member.json_value());
                 Ok(())
             }
         }
@@ -196,14 +210,12 @@ mod tests {
 
     /// The key of a plain member, its value with its position, and its end.
     fn plain(text: &str, start: usize) -> Option<(&str, String, usize, usize)> {
-        let PlainMember { key, value: JsonValue { raw, offset }, end } =
-            PlainMember::read(text, start)?;
-        let value = match raw {
-            RawJson::String(text) => format!("{text:?}"),
-            RawJson::Number(text) => text.to_owned(),
-            _ => panic!("only strings and numbers are plain: {text}"),
+        let member = PlainMember::read(CutText::of_text(text), start)?;
+        let value = match member.is_number {
+            true => member.text.to_owned(),
+            false => format!("{:?}", member.text),
         };
-        Some((key, value, offset, end))
+        Some((member.key, value, member.offset, member.end))
     }
 
     #[test]
@@ -288,7 +300,7 @@ mod tests {
         ] {
             let mut tags = Tags::new();
             let mut members = Members::new(&mut tags, &MessageLimits::default());
-            let mut cursor = Cursor { at: 1, ..Cursor::new(text) };
+            let mut cursor = Cursor { at: 1, ..Cursor::new(CutText::of_text(text)) };
             assert_eq!(members.read_plain(&mut cursor), Ok(is_last), "{text}");
             assert_eq!(cursor.at, at, "{text}");
         }

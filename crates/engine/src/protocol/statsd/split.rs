@@ -27,8 +27,8 @@ pub fn next_line(lines: &mut DatagramLines<'_>) -> Option<MarkedLine> {
 #[inline(always)]
 #[must_use]
 pub fn split_short(line: &[u8], mark: usize) -> Option<ShortSplit<'_>> {
-    // A longer line would make the search for the number useless.
-    if line.get(mark) != Some(&b':') || line.len() - mark > LONGEST_SHORT {
+    // A longer line would make the search for the number useless. Without a mark, the difference may wrap.
+    if line.len().wrapping_sub(mark) > LONGEST_SHORT || line.get(mark) != Some(&b':') {
         return None;
     }
     let split = Split::short_at(line, mark)?;
