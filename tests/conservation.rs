@@ -48,6 +48,23 @@ fn the_sum_over_many_windows_is_what_was_sent() {
 }
 
 #[test]
+fn a_count_near_the_end_of_the_range_has_a_finite_rate_in_a_short_window() {
+    let daemon = Daemon::start(
+        "interval: 100ms\nbind_port: 0\nforwarders: { file: { path: DIR/out, format: json } }\n",
+    );
+    daemon.send(r#"{"metric_name":"m","metric_type":"counter","count":1e308}"#);
+    daemon.send(r#"{"metric_name":"t","metric_type":"timer","value":1,"sample_rate":1e-308}"#);
+    daemon.wait_received(2);
+    // The test cannot read a point with an infinite number, which is not JSON.
+    let points = daemon.stop().points("out");
+    let count = |name: &str| total(&points, name, "count");
+    assert_eq!((count("m"), count("t")), (1e308, 1e308));
+    for point in &points {
+        assert!(point["fields"]["rate"].as_f64().is_some_and(|rate| rate >= 1e308), "{point}");
+    }
+}
+
+#[test]
 fn a_stop_right_after_a_burst_loses_nothing() {
     for _ in 0..3 {
         let daemon =

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::PointRanges;
 
-use super::{DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, TimerSummary};
+use super::{
+    DistinctSet, MetricKind, Percentile, Points, Series, Sum, Timer, TimerSummary, finite,
+};
 
 /// The period that a snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,12 @@ impl Window {
     #[must_use]
     pub fn length_s(&self) -> f64 {
         self.length.as_secs_f64()
+    }
+
+    /// The rate of `count`, per second. It is finite even if the window is shorter than a second.
+    #[must_use]
+    pub fn rate(&self, count: f64) -> f64 {
+        finite(count / self.length_s())
     }
 }
 
@@ -201,18 +209,18 @@ impl Value {
     /// Calls `field` with the name and value of each output field, in their fixed order. A timer
     /// without samples has neither a mean nor any other statistic but its count.
     pub fn for_each_field(&self, snapshot: &Snapshot, mut field: impl FnMut(&str, f64)) {
-        let length_s = snapshot.window.length_s();
+        let window = &snapshot.window;
         match self {
             Self::Counter(_) | Self::Total(_) => {
                 let count = self.headline();
                 field("count", count);
-                field("rate", count / length_s);
+                field("rate", window.rate(count));
             }
             Self::Gauge { value, .. } => field("value", *value),
             Self::Timer(timer) => {
                 let summary = &timer.summary;
                 field("count", summary.count);
-                field("rate", summary.count / length_s);
+                field("rate", window.rate(summary.count));
                 if timer.is_idle() {
                     return;
                 }

@@ -3,7 +3,7 @@
 //! Sums are added in statsd's order and without compensation, so that a timer's numbers equal
 //! statsd's to the last bit. A test sends the same input to statsd and compares every line.
 
-use model::{Snapshot, TimerValue, Value};
+use model::{Snapshot, TimerValue, Value, Window, finite};
 
 use super::config::{EtsyConfig, PercentThreshold};
 use super::histogram::Histograms;
@@ -92,11 +92,15 @@ impl Etsy {
         snapshot: &Snapshot,
         mut field: impl FnMut(&[u8], &str, f64),
     ) {
-        let length_s = snapshot.window.length_s();
+        let window = &snapshot.window;
+        // Sums of squares, and means of two large values, can exceed the range of a double.
+        let mut field = |namespace: &[u8], name: &str, number: f64| {
+            field(namespace, name, finite(number));
+        };
         match value {
             Value::Counter(_) | Value::Total(_) | Value::Trace(_) => {
                 let Self { counter_rate: rate, counter_count: count, .. } = self;
-                field(&rate.namespace, rate.field, value.headline() / length_s);
+                field(&rate.namespace, rate.field, window.rate(value.headline()));
                 field(&count.namespace, count.field, value.headline());
             }
             Value::Gauge { value, .. } => field(&self.gauge, "", *value),
@@ -113,7 +117,7 @@ impl Etsy {
                 for threshold in thresholds {
                     threshold.for_each_field(runs, &mut field);
                 }
-                let numbers = numbers_of(timer, runs, length_s);
+                let numbers = numbers_of(timer, runs, window);
                 for (name, number) in statistics.iter().zip(numbers) {
                     if let Some(name) = name {
                         field(name, number);
@@ -172,7 +176,7 @@ impl Threshold {
 }
 
 /// Returns the numbers of the fields in [`STATISTICS`].
-fn numbers_of(timer: &TimerValue, runs: &TimerRuns, length_s: f64) -> [f64; STATISTICS.len()] {
+fn numbers_of(timer: &TimerValue, runs: &TimerRuns, window: &Window) -> [f64; STATISTICS.len()] {
     let summary = &timer.summary;
     let values = runs.count();
     let exact = timer.timer.is_exact();
@@ -192,7 +196,7 @@ fn numbers_of(timer: &TimerValue, runs: &TimerRuns, length_s: f64) -> [f64; STAT
     } else {
         (runs.value(middle - 1) + runs.value(middle)) / 2.0
     };
-    let (count, per_second) = (summary.count, summary.count / length_s);
+    let (count, per_second) = (summary.count, window.rate(summary.count));
     [std, summary.max, summary.min, count, per_second, sum, squares, mean, median]
 }
 
@@ -304,6 +308,19 @@ mod tests {
         let of = |name: &str| fields[&format!("stats.timers.X.{name}")];
         assert_eq!([of("count"), of("count_ps"), of("count_90")], [10.0, 1.0, 1.0]);
         assert_eq!([of("sum"), of("mean"), of("median")], [100.0; 3]);
+    }
+
+    #[test]
+    fn values_near_the_end_of_the_range_make_no_infinite_number() {
+        let config = thresholds(&["90", "-50"]);
+        let timer = timer(&[(f64::MAX, 1.0); 4], 1_000);
+        for value in [timer, Value::Counter(Sum::of(f64::MAX))] {
+            let mut snapshot = snapshot_of(vec![]);
+            snapshot.window.length = std::time::Duration::from_millis(100);
+            Etsy::new(&config).for_each_field([b"X", b""], &value, &snapshot, |_, name, number| {
+                assert!(number.is_finite(), "{name} {number}");
+            });
+        }
     }
 
     #[test]
