@@ -196,7 +196,8 @@ Examples:
   tallyd convert kamailio-exporter -- --kamailio.methods=tm.stats
 
 Comments at the top of the output name each setting that has no equivalent, or a different effect. \
-Secrets are not copied: the output refers to environment variables, which standard error lists.
+Secrets are copied; with --omit-secrets, the output refers to environment variables, which standard \
+error lists.
 Exit status: 0 if the configuration was printed, 1 if the source cannot be converted, 2 for wrong usage.";
 
 const BENCH_HELP: &str = "\

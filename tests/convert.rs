@@ -13,10 +13,13 @@ use common::{root, tallyd};
 #[path = "convert/real.rs"]
 mod real;
 
-/// The environment that the fixtures need.
+/// The variables to which the fixtures refer themselves.
+const SOURCE_ENVIRONMENT: [(&str, &str); 2] = [("RACK", "r12"), ("INFLUX_TOKEN", "token")];
+
+/// The environment that the outputs need with `--omit-secrets`.
 const ENVIRONMENT: [(&str, &str); 7] = [
-    ("RACK", "r12"),
-    ("INFLUX_TOKEN", "token"),
+    SOURCE_ENVIRONMENT[0],
+    SOURCE_ENVIRONMENT[1],
     ("TALLYD_INFLUXDB_PASSWORD", "password"),
     ("TALLYD_KAFKA_PASSWORD", "password"),
     ("TALLYD_KAFKA_APIKEY", "7444"),
@@ -45,18 +48,23 @@ fn convert_file(kind: &str, file: &Path, flags: &[&str]) -> String {
 
 /// Runs `tallyd check` for a configuration.
 fn check(config: &str) -> Output {
+    check_with(config, &ENVIRONMENT)
+}
+
+/// The same with these variables.
+fn check_with(config: &str, variables: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tallyd.yaml");
     let state_dir = format!("state_dir: {}\n", folder.path().display());
     fs::write(&path, format!("{state_dir}{config}")).unwrap();
     let mut command = tallyd();
-    command.args(["check", "--config"]).arg(&path).envs(ENVIRONMENT);
+    command.args(["check", "--config"]).arg(&path).envs(variables.iter().copied());
     command.output().unwrap()
 }
 
 /// Compares the output for a fixture with the expected file, and checks it.
 fn converts(kind: &str, source: &str, flags: &[&str], expected: &str) {
-    let config = convert_file(kind, &fixture(source), flags);
+    let config = convert_file(kind, &fixture(source), &[&["--omit-secrets"][..], flags].concat());
     let path = fixture(expected);
     if std::env::var_os("TALLYD_TEST_WRITE").is_some() {
         fs::write(&path, &config).unwrap();
@@ -174,17 +182,30 @@ fn flags_of_both_exporters_for_kamailio_are_converted() {
 }
 
 #[test]
-fn a_secret_is_copied_only_on_request() {
+fn the_output_passes_the_check_without_variables_for_secrets() {
+    for (kind, file) in [("pystatsd", "pystatsd.conf"), ("telegraf", "telegraf.conf")] {
+        let config = convert_file(kind, &fixture(file), &[]);
+        assert!(!config.contains("${TALLYD_"), "{config}");
+        let output = check_with(&config, &SOURCE_ENVIRONMENT);
+        assert_eq!(output.status.code(), Some(0), "{}\n{config}", text(&output.stderr));
+    }
+    let config = convert_file("pystatsd", &fixture("pystatsd.conf"), &[]);
+    assert!(config.contains("kafka_apikey: 7444"), "{config}");
+}
+
+#[test]
+fn a_secret_is_omitted_on_request() {
     let file = fixture("telegraf.conf");
     let file = file.to_str().unwrap();
-    let output = converted(&["telegraf", file]);
+    let output = converted(&["telegraf", file, "--omit-secrets"]);
     let all = text(&output.stdout) + &text(&output.stderr);
     for secret in ["metricsmetricsmetricsmetrics", "password: secret", "0123456789"] {
         assert!(!all.contains(secret), "{secret}");
     }
     assert!(text(&output.stderr).contains("set TALLYD_INFLUXDB_PASSWORD"), "{all}");
-    let kept = converted(&["telegraf", file, "--keep-secrets"]);
+    let kept = converted(&["telegraf", file]);
     assert!(text(&kept.stdout).contains("password: metricsmetricsmetricsmetrics"));
+    assert!(text(&kept.stderr).contains("the output contains secrets"), "{}", text(&kept.stderr));
     assert!(!text(&kept.stderr).contains("metricsmetrics"));
 }
 

@@ -41,9 +41,9 @@ pub struct ConvertArgs {
     /// Its configuration; `-` is standard input. Several files, or a folder with *.conf, for telegraf
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Copy passwords and tokens instead of writing a reference to an environment variable
+    /// Write a reference to an environment variable instead of each password, token and API key
     #[arg(long)]
-    pub keep_secrets: bool,
+    pub omit_secrets: bool,
     /// Flags of the program, for statsd-exporter and kamailio-exporter
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
@@ -86,6 +86,11 @@ pub fn command(args: &ConvertArgs) -> ExitCode {
     for secret in plan.notes.secrets() {
         eprintln!("secret not copied: {secret}");
     }
+    if plan.has_copied_secrets {
+        eprintln!(
+            "the output contains secrets: restrict the permissions of its file, or use --omit-secrets"
+        );
+    }
     let (lost, differs) = plan.notes.counts();
     eprintln!(
         "settings without an equivalent: {lost}, notes on differences: {differs}; see the comments at the top"
@@ -120,11 +125,12 @@ fn convert(args: &ConvertArgs) -> Result<Plan, ConvertError> {
         false => args.files.iter().map(|file| SourceText::read(file)).collect::<Result<_, _>>()?,
     };
     let source = &sources[0];
+    let keeps_secrets = !args.omit_secrets;
     let plan = match args.kind {
-        Kind::Statsd => statsd::convert(source, args.keep_secrets),
-        Kind::Telegraf => telegraf::convert(&sources, args.keep_secrets),
+        Kind::Statsd => statsd::convert(source, keeps_secrets),
+        Kind::Telegraf => telegraf::convert(&sources, keeps_secrets),
         Kind::StatsdExporter => statsd_exporter::convert(source, &args.flags),
-        Kind::Pystatsd => pystatsd::convert(source, args.keep_secrets),
+        Kind::Pystatsd => pystatsd::convert(source, keeps_secrets),
         Kind::KamailioExporter => kamailio_exporter::convert(source, &args.flags),
     };
     // Errors of the parsers name the file themselves.

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) notes: Notes,
     /// Whether secrets are copied.
     pub(super) keeps_secrets: bool,
+    /// Whether a secret was copied.
+    pub(super) has_copied_secrets: bool,
 }
 
 impl Plan {
@@ -41,13 +43,16 @@ impl Plan {
     pub(super) fn secret(&mut self, setting: &str, variable: &str, secret: Secret) -> Value {
         match secret {
             Secret::Reference(text) => Value::Text(text),
-            Secret::Literal(text) if self.keeps_secrets => Value::text(&text),
+            Secret::Literal(text) if self.keeps_secrets => {
+                self.has_copied_secrets = true;
+                Value::text(&text)
+            }
             Secret::Literal(_) => {
                 self.notes.secret(
                     setting,
                     format!(
                         "set {variable} in the environment of the service, or write ${{credential:NAME}} \
-                         or ${{file:/PATH}} in its place; --keep-secrets copies it"
+                         or ${{file:/PATH}} in its place"
                     ),
                 );
                 Value::Text(format!("${{{variable}}}"))
