@@ -191,7 +191,7 @@ fn no_secret_is_sent_to_a_guessed_address() {
         (&["reload", "--config", "/no/such.yaml"], "/no/such.yaml"),
         (&["values", "--config", disabled], "disables the admin endpoint"),
         (&["send", "a", "counter", "--verify", "--to", "udp://127.0.0.1:9"], "was not read"),
-        (&["bench", "--to", "udp://127.0.0.1:9"], "bench reads no configuration"),
+        (&["bench", "udp://127.0.0.1:9"], "bench reads no configuration"),
     ] {
         let run = |token: Option<&str>| {
             let mut command = tallyd();
