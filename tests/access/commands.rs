@@ -177,6 +177,39 @@ fn a_command_sends_nothing_while_an_unreadable_file_decides_about_tls() {
 }
 
 #[test]
+fn no_secret_is_sent_to_a_guessed_address() {
+    let folder = folder();
+    let broken = folder.path().join("broken.yaml");
+    std::fs::write(&broken, "interval: [\n").unwrap();
+    let disabled = folder.path().join("disabled.yaml");
+    std::fs::write(&disabled, "admin: { listen: none }\n").unwrap();
+    let (broken, disabled) = (broken.to_str().unwrap(), disabled.to_str().unwrap());
+    for (args, reason) in [
+        (&["values", "--config", broken][..], "broken.yaml"),
+        (&["health", "--config", broken], "broken.yaml"),
+        (&["reload", "--config", broken], "broken.yaml"),
+        (&["reload", "--config", "/no/such.yaml"], "/no/such.yaml"),
+        (&["values", "--config", disabled], "disables the admin endpoint"),
+        (&["send", "a", "counter", "--verify", "--to", "udp://127.0.0.1:9"], "was not read"),
+    ] {
+        let run = |token: Option<&str>| {
+            let mut command = tallyd();
+            command.args(args).env_remove("TALLYD_TOKEN");
+            command.envs(token.map(|token| ("TALLYD_TOKEN", token)));
+            let output = command.output().unwrap();
+            (output.status.success(), text_of(&output))
+        };
+        let (is_good, text) = run(Some(TOKEN));
+        assert!(!is_good && text.contains("nothing was sent"), "{args:?}: {text}");
+        assert!(text.contains(reason) && text.contains("--admin http"), "{args:?}: {text}");
+        assert!(!text.contains(TOKEN), "{args:?}: {text}");
+        // Without a secret, the default address may be tried.
+        let (_, text) = run(None);
+        assert!(!text.contains("nothing was sent"), "{args:?}: {text}");
+    }
+}
+
+#[test]
 fn a_reload_is_accepted_although_its_file_has_a_new_first_token() {
     let daemon = start(folder(), TOKENS);
     let (old, new) = ("aaaaaaaaaaaaaaaaaaaaaaaa", "0123456789abcdef0123456789abcdef");

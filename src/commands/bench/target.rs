@@ -9,7 +9,6 @@ use crate::commands::client::configured::AdminEndpoint;
 use crate::commands::client::endpoint::SendEndpoint;
 use crate::commands::client::ledger::{AdminClient, LedgerError};
 use crate::commands::client::watched::{AwaitedMessages, WatchedDaemon};
-use api::path::DEFAULT_URL;
 use engine::listener::Protocol;
 
 /// The endpoint that the load goes to: the ENDPOINT of the command line, or the listener of the
@@ -49,8 +48,11 @@ impl Witness {
             return Ok(Self::NotAsked);
         }
         let named = spawned.map(SpawnedDaemon::admin).or(args.admin.as_deref());
-        let named_endpoint = AdminEndpoint::named(named.unwrap_or(DEFAULT_URL), &args.access);
-        let admin = AdminClient::new(&named_endpoint.map_err(LedgerError::from)?)?;
+        let admin_endpoint = match named {
+            Some(url) => AdminEndpoint::named(url, &args.access),
+            None => AdminEndpoint::guessed(&args.access, "bench reads no configuration"),
+        };
+        let admin = AdminClient::new(&admin_endpoint.map_err(LedgerError::from)?)?;
         let before = match admin.status() {
             Ok(status) => status,
             Err(error) if named.is_none() => return Ok(Self::Silent(error.to_string())),

@@ -75,6 +75,12 @@ pub(crate) enum AccessArgsError {
     /// The TLS settings are unusable.
     #[error("{0}")]
     Tls(String),
+    /// There is a secret to send, but neither an option nor a readable configuration has the address.
+    #[error(
+        "nothing was sent, because the token or password is for a daemon whose address is unknown: {reason}; \
+         name the endpoint with --admin http://HOST:PORT, https://HOST:PORT or unix:PATH"
+    )]
+    UnknownAddress { reason: String },
     /// It is unknown whether the endpoint of the configuration has TLS.
     #[error(
         "nothing was sent, because `admin.web_config_file` decides whether the admin endpoint has TLS: \
@@ -127,6 +133,19 @@ impl ClientAccess {
             },
         };
         Ok(Self { authorizations, trust: trust.map_err(AccessArgsError::Tls)? })
+    }
+
+    /// The access to a guessed address, which must not get a secret: any user of the host can listen there.
+    ///
+    /// # Errors
+    /// When the options or the environment have a token or a password, with the `reason` for the guess; and
+    /// as for [`ClientAccess::new`].
+    pub(super) fn without_secret(args: &AccessArgs, reason: &str) -> Result<Self, AccessArgsError> {
+        let access = Self::new(args, None)?;
+        if access.authorizations.is_empty() {
+            return Ok(access);
+        }
+        Err(AccessArgsError::UnknownAddress { reason: reason.to_owned() })
     }
 
     /// Whether the client has something to prove its identity with.

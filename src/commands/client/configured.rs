@@ -61,12 +61,15 @@ impl AdminEndpoint {
         Ok(Self { url: url.to_owned(), access: ClientAccess::new(access, None)? })
     }
 
-    /// The endpoint of a daemon with the built-in defaults.
+    /// The endpoint of a daemon with the built-in defaults, which a command tries although its address is
+    /// unknown for this `reason`.
     ///
     /// # Errors
-    /// As for [`AdminEndpoint::named`].
-    pub(crate) fn default(access: &AccessArgs) -> Result<Self, AccessArgsError> {
-        Self::named(DEFAULT_URL, access)
+    /// When there is a token or a password, which is sent only to a known address; and as for
+    /// [`AdminEndpoint::named`].
+    pub(crate) fn guessed(access: &AccessArgs, reason: &str) -> Result<Self, AccessArgsError> {
+        let access = ClientAccess::without_secret(access, reason)?;
+        Ok(Self { url: DEFAULT_URL.to_owned(), access })
     }
 }
 
@@ -75,14 +78,17 @@ impl AdminEndpoint {
 ///
 /// # Errors
 /// When a file of the options cannot be used, or the `web_config_file` of the configuration, which decides
-/// whether the address has TLS.
+/// whether the address has TLS; or when there is a secret, but neither a named endpoint nor a configuration.
 pub(crate) fn admin(
     named: Option<&str>,
     access: &AccessArgs,
     loaded: Option<&ConfigFile>,
 ) -> Result<Option<AdminEndpoint>, AccessArgsError> {
-    let (None, Some(loaded)) = (named, loaded) else {
-        return AdminEndpoint::named(named.unwrap_or(DEFAULT_URL), access).map(Some);
+    if let Some(url) = named {
+        return AdminEndpoint::named(url, access).map(Some);
+    }
+    let Some(loaded) = loaded else {
+        return AdminEndpoint::guessed(access, "the configuration was not read").map(Some);
     };
     let config = &loaded.config.admin;
     if let Some(path) = &config.socket

@@ -148,16 +148,24 @@ pub fn words(what: &str, changes: &[String]) -> String {
 }
 
 /// The admin endpoint of a daemon with this configuration; the default one if the file cannot be
-/// loaded, as an error in it may be the reason for the reload.
+/// loaded, as an error in it may be the reason for the reload. The default one gets no secret.
 pub(crate) fn admin_of(
     named: Option<&str>,
     access: &AccessArgs,
     args: &ConfigArgs,
 ) -> Result<AdminClient, LedgerError> {
-    let loaded = config::load(args.path()).ok();
+    let loaded = match (named, config::load(args.path())) {
+        (None, Err(error)) => {
+            return AdminClient::new(&AdminEndpoint::guessed(access, &error.to_string())?);
+        }
+        (_, loaded) => loaded.ok(),
+    };
     match configured::admin(named, access, loaded.as_ref())? {
         Some(endpoint) => AdminClient::new(&endpoint),
-        None => AdminClient::new(&AdminEndpoint::default(access)?),
+        None => AdminClient::new(&AdminEndpoint::guessed(
+            access,
+            "the configuration disables the admin endpoint",
+        )?),
     }
 }
 
@@ -167,9 +175,12 @@ fn reload(args: &ReloadArgs) -> Result<Option<LastReload>, ReloadCommandError> {
     let admin = match (admin_of(args.admin.as_deref(), &args.access, &args.config), args.pid) {
         (Ok(admin), _) => admin,
         // The signal needs no endpoint, and the reload may be about the file that hides it.
-        (Err(LedgerError::Access(AccessArgsError::UnknownScheme { .. })), Some(pid)) => {
-            return signal_reload(pid).map(|()| None);
-        }
+        (
+            Err(LedgerError::Access(
+                AccessArgsError::UnknownScheme { .. } | AccessArgsError::UnknownAddress { .. },
+            )),
+            Some(pid),
+        ) => return signal_reload(pid).map(|()| None),
         (Err(error), _) => return Err(ReloadCommandError::NoDaemon(error)),
     };
     if admin.may_change() && args.pid.is_none() {
