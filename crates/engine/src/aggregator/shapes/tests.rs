@@ -163,8 +163,14 @@ fn short_lines_are_known_by_their_bytes_while_there_are_few_lines() {
 }
 
 #[test]
-fn lines_are_rarely_looked_for_by_their_bytes_if_none_is_known() {
+fn lines_are_rarely_looked_for_by_their_bytes_if_those_that_come_are_not_known() {
     let mut shapes = Shapes::new(4 << 20);
+    assert!(!shapes.expects_known_bytes(), "there is no line");
+    for _ in 0..2 {
+        let line = "a.short.line:1|c";
+        learn(&mut shapes, line, 7);
+        shapes.find_short(&split_short(line.as_bytes(), line.find(':').unwrap()).unwrap());
+    }
     assert!(shapes.expects_known_bytes());
     let tries = (0..1_000).filter(|_| shapes.expects_known_bytes()).count();
     assert!((10..50).contains(&tries), "{tries}");
