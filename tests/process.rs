@@ -355,7 +355,7 @@ fn a_signal_to_stop_does_not_wait_for_the_configuration() {
 
 #[test]
 fn a_limit_on_the_size_of_files_fails_a_write_and_does_not_end_the_daemon() {
-    let mut process = Process::start_by("ulimit -f 4; exec \"$0\" \"$@\"", TO_FILE, |command| {
+    let mut process = Process::start_by("ulimit -f 8; exec \"$0\" \"$@\"", TO_FILE, |command| {
         command.stderr(Stdio::null());
     });
     process.wait_until("it is ready", || process.answers("/readyz"));
