@@ -602,6 +602,26 @@ fn telegraf_sends_with_its_certificate() {
 }
 
 #[test]
+fn tallyd_send_reports_the_alert_of_a_connection_that_is_closed_already() {
+    let (daemon, pki) = mutual("");
+    let to = format!("tcp://{}", daemon.address("json/tcp "));
+    let mut command = tallyd();
+    command.args(["send", "-", "--to", &to, "--tls-ca"]).arg(pki.path("ca.pem"));
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The daemon refuses the missing certificate after the client has finished its handshake.
+    wait_failed(&daemon, "no_certificate", 1);
+    wait_ended(&daemon, &json!({"handshake": 1}));
+    let mut input = child.stdin.take().unwrap();
+    let lines = COUNTER.repeat(1_000);
+    // The command can end before it has read all of them.
+    let _written = input.write_all(lines.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("CertificateRequired"), "{text}");
+}
+
+#[test]
 fn tallyd_send_verifies_the_daemon_and_presents_a_certificate() {
     let (daemon, pki) = mutual("");
     let folder = tempfile::tempdir().unwrap();

@@ -107,7 +107,8 @@ impl TlsConnection {
     /// # Errors
     /// When the connection broke.
     pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-        Stream::new(&mut self.0, &mut &*socket).write(bytes)
+        let written = Stream::new(&mut self.0, &mut &*socket).write(bytes);
+        written.map_err(|error| self.alert(socket).unwrap_or(error))
     }
 
     /// Sends everything that waits, and the alert that nothing follows.
@@ -116,7 +117,8 @@ impl TlsConnection {
     /// When the connection broke.
     pub(super) fn close(&mut self, socket: &Socket) -> io::Result<()> {
         self.0.send_close_notify();
-        Stream::new(&mut self.0, &mut &*socket).flush()
+        let flushed = Stream::new(&mut self.0, &mut &*socket).flush();
+        flushed.map_err(|error| self.alert(socket).unwrap_or(error))
     }
 
     /// Reads until the daemon has closed its end. An alert is an error.
@@ -127,6 +129,18 @@ impl TlsConnection {
         match Stream::new(&mut self.0, &mut &*socket).read(bytes) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             read => read,
+        }
+    }
+    /// The alert with which the daemon has closed the connection. It refuses a certificate after the
+    /// handshake, and then a write fails only because the connection is closed.
+    fn alert(&mut self, socket: &Socket) -> Option<io::Error> {
+        loop {
+            if self.0.read_tls(&mut &*socket).ok()? == 0 {
+                return None;
+            }
+            if let Err(alert) = self.0.process_new_packets() {
+                return Some(io::Error::new(io::ErrorKind::InvalidData, alert));
+            }
         }
     }
 }
