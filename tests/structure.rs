@@ -1,5 +1,5 @@
 //! Dependencies inside the crates point one way. Cargo rejects a cycle between crates; these tests
-//! reject cycles between the folders of a crate, and between more than two of its files.
+//! reject cycles between the folders of a crate, and between its files.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -87,19 +87,16 @@ fn folders_have_no_import_cycles() {
         let files = files(&source);
         let folders = folders(&files);
         let cycles = cycles(&folders);
-        // A cycle of two files at the top of a small crate is allowed.
-        let of_folders =
-            cycles.iter().filter(|cycle| cycle.iter().any(|at| source.join(at).is_dir()));
-        assert_eq!(of_folders.collect::<Vec<_>>(), Vec::<&Vec<&str>>::new(), "{source:?}");
+        assert!(cycles.is_empty(), "{}: {cycles:#?}", source.display());
     }
 }
 
 #[test]
-fn import_cycles_have_at_most_two_files() {
+fn files_have_no_import_cycles() {
     for source in crates() {
         let files = files(&source);
-        let large: Vec<_> = cycles(&files).into_iter().filter(|cycle| cycle.len() > 2).collect();
-        assert!(large.is_empty(), "{}: {large:#?}", source.display());
+        let cycles = cycles(&files);
+        assert!(cycles.is_empty(), "{}: {cycles:#?}", source.display());
     }
 }
 

@@ -17,6 +17,7 @@ use self::plan::Plan;
 use self::setting::ConvertError;
 use self::source::SourceText;
 
+mod address;
 #[cfg(test)]
 mod applied;
 mod document;

@@ -1,6 +1,7 @@
 //! `pystatsd`: `pystatsd.conf`, which tallyd also reads as it is. The converted form names what
 //! pystatsd has by default.
 
+use super::address::address;
 use super::document::{Block, Value};
 use super::plan::{Plan, Secret};
 use super::setting::{ConvertError, Section, Setting};
@@ -16,10 +17,7 @@ pub(super) fn convert(source: &SourceText, keeps_secrets: bool) -> Result<Plan, 
     let host = root.text("bind_address")?.unwrap_or_else(|| "127.0.0.1".to_owned());
     let port = root.text("bind_port")?.unwrap_or_else(|| "5090".to_owned());
     let mut listener = Block::default();
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    listener
-        .set("protocol", Value::word("json"))
-        .set("address", Value::Text(format!("{host}:{port}")));
+    listener.set("protocol", Value::word("json")).set("address", Value::Text(address(&host, port)));
     plan.listeners.push(listener);
     match root.flag("debug_mode")? {
         Some(true) => {

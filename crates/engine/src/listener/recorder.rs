@@ -1,76 +1,29 @@
 //! Decodes messages, adds the agent's tags, records samples and counts, for every listener.
 
 use std::sync::Arc;
-use std::time::Instant;
-
-use smallvec::SmallVec;
 
 use super::config::ListenerEndpoint;
-use super::rejected::RejectedLog;
+pub use super::pending_lines::PendingLines;
+use super::pending_lines::{PENDING_MAX, PendingLine};
+use super::recorder_context::MessageLine;
+pub use super::recorder_context::{RecorderContext, Recording};
+use super::rejected_line::RejectedLine;
 use super::reordered::ReorderedLines;
 use super::signature::SignatureContext;
 use super::stats::{ListenerCounts, ListenerStats};
 use super::statsd_recorder::StatsdRecorder;
 use super::{Origin, Protocol};
-use crate::aggregator::cell::CellSettings;
 use crate::aggregator::handover::ListenerEnd;
-use crate::aggregator::identity::Identifier;
-use crate::aggregator::registry::Registry;
-use crate::aggregator::shapes::{KnownLine, NumberMeaning, ShapeLookup};
-use crate::aggregator::table::{SeriesKind, SeriesTable, TableRules};
+use crate::aggregator::shapes::{KnownLine, ShapeLookup};
+use crate::aggregator::table::SeriesTable;
 use crate::listener::tap::listener::{DecodeContext, ListenerTap};
 use crate::listener::tap::taps::Taps;
 use crate::protocol::json::JsonMessage;
 use crate::protocol::split::Split;
-use crate::protocol::{
-    MarkedLine, MessageLimits, RejectReason, Rejection, Sample, SampleValue, SignedGauges, Tags,
-    json, lines, statsd,
-};
-use crate::rules::Rules;
+use crate::protocol::{MarkedLine, Rejection, SignedGauges, Tags, json, lines, statsd};
 use crate::sync::{Receiver, bounded};
 use basics::escape::EXCERPT_BYTES;
 use model::TimerType;
-
-/// Number of lines that are looked up together: enough that their waits for memory overlap, few
-/// enough that prefetched data is still in the cache when it is used.
-const PENDING_MAX: usize = 16;
-
-/// The state and settings that all listeners share.
-#[derive(Clone, Debug)]
-pub struct RecorderContext {
-    /// Merges the agent's tags.
-    pub identifier: Arc<Identifier>,
-    /// Knows every live series.
-    pub registry: Arc<Registry>,
-    /// Keeps the latest rejected messages.
-    pub rejected: Arc<RejectedLog>,
-    /// The start of the process. Arrival times count from here, so that the times of two
-    /// listeners are comparable.
-    pub started: Instant,
-    /// The limits on a message.
-    pub limits: MessageLimits,
-    /// How samples are recorded.
-    pub cells: CellSettings,
-    /// Maximum size of the line cache of each listener, in bytes.
-    pub line_cache: usize,
-    /// The rules for names.
-    pub rules: Arc<Rules>,
-    /// Maximum memory of each listener for names that the rules change, in bytes.
-    pub rule_cache: usize,
-    /// The state and settings of signatures.
-    pub signatures: SignatureContext,
-}
-
-/// What became of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Recording {
-    /// It was recorded.
-    Aggregated,
-    /// A rule dropped it, like an earlier sample of the same series.
-    Dropped,
-    /// A rule dropped it, and is the first to drop a sample of this series.
-    Rejected(Rejection),
-}
 
 /// New settings for a running listener.
 #[derive(Debug)]
@@ -83,64 +36,6 @@ pub struct ListenerUpdate {
     pub gauges: SignedGauges,
     /// The kernel buffer to request, in bytes, if the size has changed.
     pub receive_buffer: Option<u64>,
-}
-
-/// Lines whose lookup has started, but which are not recorded yet.
-pub struct PendingLines<'b, S> {
-    lines: SmallVec<[PendingLine<'b, S>; PENDING_MAX]>,
-    /// Whether lines wait even if that gains nothing.
-    always: bool,
-}
-
-/// A received line and its lookup in the line cache.
-pub(super) struct PendingLine<'b, S> {
-    /// The bytes that a rejection shows: those of the line, or of its datagram.
-    shown: &'b [u8],
-    sender: S,
-    /// Has the line itself.
-    split: Split<'b>,
-    /// Whether the line can be in the cache.
-    is_split: bool,
-    lookup: ShapeLookup,
-}
-
-impl<'b, S> PendingLine<'b, S> {
-    /// The start of the line in `shown`, which contains it.
-    fn at(&self) -> usize {
-        self.split.line.as_ptr().addr() - self.shown.as_ptr().addr()
-    }
-
-    /// The line and its lookup, if it can be in the cache.
-    fn shape(&self) -> Option<(&Split<'b>, ShapeLookup)> {
-        self.is_split.then_some((&self.split, self.lookup))
-    }
-}
-
-impl<S> PendingLines<'_, S> {
-    /// Creates an empty list.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { lines: SmallVec::new(), always: false }
-    }
-
-    /// Creates an empty list for lines that wait even if the table is small.
-    #[cfg(any(test, feature = "test-util"))]
-    #[must_use]
-    pub fn for_any_table() -> Self {
-        Self { lines: SmallVec::new(), always: true }
-    }
-}
-
-impl<S> Default for PendingLines<'_, S> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<S> Drop for PendingLines<'_, S> {
-    fn drop(&mut self) {
-        debug_assert!(self.lines.is_empty(), "a line was not recorded");
-    }
 }
 
 /// The way in which the lines of a datagram are recorded.
@@ -668,102 +563,6 @@ impl Recorder {
         // Before the last tally: when the aggregator has it, the counts of the listener are final.
         self.stats.close();
         self.handover.finish(self.table);
-    }
-}
-
-/// A sample without its tags.
-#[derive(Clone, Copy)]
-struct MessageLine<'l> {
-    name: &'l str,
-    value: &'l SampleValue<'l>,
-    weight: f64,
-    timer_type: TimerType,
-}
-
-/// Counts and logs the rejections of a line.
-pub(super) struct RejectedLine<'r, S> {
-    line: &'r PendingLine<'r, S>,
-    stats: &'r ListenerStats,
-    tap: &'r mut ListenerTap,
-}
-
-impl<S: Origin> RejectedLine<'_, S> {
-    /// Counts and logs a rejection.
-    pub(super) fn add(
-        &mut self,
-        context: &RecorderContext,
-        rejection: Rejection,
-        counts: &mut ListenerCounts,
-    ) {
-        let Self { line, stats, tap } = self;
-        let rejection = rejection.shifted_by(line.at());
-        context.reject(rejection, line.shown, &line.sender, stats, counts, tap);
-    }
-}
-
-impl RecorderContext {
-    /// Records a sample.
-    pub fn record(
-        &self,
-        table: &mut SeriesTable,
-        sample: &Sample<'_>,
-        arrival_ns: u64,
-    ) -> Recording {
-        let Sample { name, value, weight, tags, facts } = sample;
-        let line = MessageLine { name, value, weight: *weight, timer_type: facts.timer_type };
-        self.record_message(table, &line, tags, arrival_ns).0
-    }
-
-    /// The rules for the table of a listener with this protocol.
-    #[must_use]
-    pub fn table_rules(&self, protocol: Protocol) -> TableRules {
-        TableRules { rules: Arc::clone(&self.rules), protocol, cache_bytes: self.rule_cache }
-    }
-
-    /// Records a sample like [`RecorderContext::record`]. Also returns the properties of the line, if such
-    /// lines can be cached.
-    // Always: its result would go through memory.
-    #[inline(always)]
-    fn record_message(
-        &self,
-        table: &mut SeriesTable,
-        line: &MessageLine<'_>,
-        tags: &Tags<'_>,
-        arrival_ns: u64,
-    ) -> (Recording, Option<KnownLine>) {
-        let MessageLine { name, value, weight, timer_type } = *line;
-        let series = (SeriesKind { kind: value.kind(), timer_type }, name);
-        let place = table.locate_message(&self.identifier, series, tags, &self.registry);
-        let recording = if table.record_in(place, value, weight, arrival_ns) {
-            Recording::Aggregated
-        } else {
-            // The first line of a series is reported in full, and the next ones are only counted.
-            let rejection = table.rejection().filter(|_| place.is_rejected);
-            rejection.map_or(Recording::Dropped, Recording::Rejected)
-        };
-        let known = |meaning| KnownLine { slot: place.slot, meaning, weight };
-        // A line that overflows is not cached: each sample has to ask the registry, which counts it,
-        // and which admits the series once there is room.
-        let meaning = NumberMeaning::of(value).filter(|_| place.is_requested);
-        (recording, meaning.map(known))
-    }
-
-    /// Counts and logs a rejection. Its offset refers to `bytes`.
-    fn reject(
-        &self,
-        rejection: Rejection,
-        bytes: &[u8],
-        sender: &impl Origin,
-        stats: &ListenerStats,
-        counts: &mut ListenerCounts,
-        tap: &mut ListenerTap,
-    ) {
-        counts.rejected[rejection.reason as usize] += 1;
-        // A rule rejects most lines without coming here, so the tap applies the rules itself.
-        if tap.is_on() && rejection.reason != RejectReason::Rule {
-            tap.rejected(rejection, bytes, sender, stats.label());
-        }
-        self.rejected.add(rejection, bytes, sender, stats.label());
     }
 }
 

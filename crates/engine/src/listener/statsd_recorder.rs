@@ -4,7 +4,8 @@
 use smallvec::SmallVec;
 
 use super::Origin;
-use super::recorder::{RecorderContext, RejectedLine};
+use super::recorder_context::RecorderContext;
+use super::rejected_line::RejectedLine;
 use super::stats::ListenerCounts;
 use crate::aggregator::shapes::{KnownLine, NumberMeaning};
 use crate::aggregator::table::{SeriesKind, SeriesPlace, SeriesTable};

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use model::MetricKind;
 
-use super::index::RuleNumber;
 use super::pattern::Groups;
-use super::rule::{Rule, is_scalable};
+use super::rule::{Rule, RuleNumber, is_scalable};
 use super::template::Template;
 use crate::protocol::{Rejection, Tags};
 

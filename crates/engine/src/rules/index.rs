@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use super::glob::{GlobPart, NameGlob};
 use super::name_regex::{Name, NameRegex};
 use super::regex_index::RegexIndex;
-
-/// The number of a rule in the configuration, from 0.
-pub type RuleNumber = u32;
+use super::rule::RuleNumber;
 
 /// The globs of all rules as a trie over their parts, and an index of their regular expressions.
 #[derive(Clone, Debug)]

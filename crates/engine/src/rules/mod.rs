@@ -17,10 +17,10 @@ use model::MetricKind;
 
 pub use self::change::{AppliedRule, Change, RuleOutcome, RuleVerdict};
 use self::index::RuleIndex;
-pub use self::index::RuleNumber;
 use self::name_regex::Name;
 use self::pattern::Pattern;
 use self::rule::Rule;
+pub use self::rule::RuleNumber;
 pub use self::section::RuleSection;
 use crate::protocol::dispatch::Protocol;
 use crate::protocol::{RejectReason, Rejection};

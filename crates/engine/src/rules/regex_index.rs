@@ -7,9 +7,9 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::{Input, MatchKind, PatternSet, meta};
 
-use super::index::RuleNumber;
 use super::literals::{Literals, required, shortest};
 use super::name_regex::{Name, NameRegex, WordLooks, narrowed};
+use super::rule::RuleNumber;
 
 /// Maximum size of all regular expressions together when compiled, in bytes.
 const REGEXES_BYTES_MAX: usize = 256 << 20;

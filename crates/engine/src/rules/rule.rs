@@ -16,6 +16,9 @@ const TAGS_MAX: usize = 64;
 /// Maximum length of the key of a tag that a rule sets, in bytes.
 const KEY_BYTES_MAX: usize = 256;
 
+/// The number of a rule in the configuration, from 0.
+pub type RuleNumber = u32;
+
 /// A rule whose keys fit together.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rule {

@@ -1,10 +1,10 @@
 //! The backend for Graphite: its address, names and arithmetic.
 
+use super::super::address::address;
 use super::super::document::{Block, Value};
 use super::super::notes::Notes;
 use super::super::plan::Plan;
 use super::super::setting::{ConvertError, Section};
-use super::address::address;
 use super::idle::IdleSettings;
 
 /// The parts of names, as statsd and tallyd call them.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use self::address::address;
 use self::graphite::GraphiteSettings;
+use super::address::address;
 use super::document::{Block, Value};
 use super::plan::Plan;
 use super::setting::{ConvertError, Section, Setting};
 use super::source::SourceText;
 use super::span::span;
 
-mod address;
 mod graphite;
 mod idle;
 
