@@ -20,7 +20,7 @@ use common::carbon::{Carbon, Catcher};
 use common::{
     Daemon, PATIENCE, assert_balanced, interval_without_an_edge, tallyd, total, write_config,
 };
-use forwarders::testing::real_server;
+use forwarders::testing::{libfaketime, real_server};
 use serde_json::Value;
 use stores::{FakeInflux, FakeStatsd, last_writes, sum_of};
 use tempfile::TempDir;
@@ -243,6 +243,32 @@ fn four_runs_in_one_window_are_one_point_where_the_last_write_stays_and_four_els
     // InfluxDB has the planned end, a multiple of the interval, as its timestamp.
     let end = *stored["c count"].keys().next().unwrap();
     assert!(end > times[3], "{end} {times:?}");
+}
+
+#[test]
+fn a_run_whose_clock_is_ahead_costs_no_part_of_the_window_that_the_run_before_it_began() {
+    let Some(library) = libfaketime() else { return };
+    let influx = FakeInflux::start();
+    let config = open_window(&influx);
+    let folder = run(tempfile::tempdir().unwrap(), &config, &[1]);
+    let path = write_config(&folder, &config);
+    let mut command = tallyd();
+    command
+        .args(["run", "--config", path.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .env("LD_PRELOAD", library)
+        // In seconds: more than the longest interval.
+        .env("FAKETIME", "+7200")
+        // The second name is that of older versions.
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    let ahead = Daemon::start_command(folder, &mut command);
+    count(&ahead, 0, &[2]);
+    let folder = run(ahead.stop().folder, &config, &[4]);
+    let stored = influx.stored();
+    let values: Vec<f64> = stored["c count"].values().copied().collect();
+    assert_eq!(values, [1.0, 4.0, 2.0], "in the order of their timestamps");
+    assert_eq!(total(&common::points(&folder.path().join("out")), "c", "count"), 7.0);
 }
 
 #[test]

@@ -51,11 +51,18 @@ impl Kept {
         self.forgotten.extend(self.ends.drain());
     }
 
-    /// Takes the sum of a divided window. Those that ended before it are never continued.
+    /// Takes the sum of a divided window.
     fn take_sum(&mut self, end_ms: u64) -> u64 {
         let sum = self.sums.remove(&end_ms).unwrap_or(0);
-        self.sums.retain(|planned_ms, _| *planned_ms > end_ms);
+        self.give_up(end_ms);
         sum
+    }
+
+    /// Divided windows that ended until now are never continued: no other window may have their
+    /// timestamps.
+    fn give_up(&mut self, now_ms: u64) {
+        let given_up = self.sums.extract_if(|planned_ms, _| *planned_ms <= now_ms);
+        self.ends.extend(given_up.map(|(planned_ms, _)| planned_ms));
     }
 
     /// Adds a timestamp. Returns whether it is new, and whether the daemon has forgotten it.
@@ -173,7 +180,8 @@ impl Aggregator {
         let edge = self.clock.close();
         let snapshot = self.flush(edge);
         let had_carried = !self.carried.is_empty();
-        let window = self.carried.complete(snapshot, self.interval);
+        let (window, forgotten_ms) = self.carried.complete(snapshot, self.interval);
+        self.clock.use_up(&forgotten_ms);
         let mut kept = self.kept.lock();
         let expected = kept.take_sum(edge.end_ms) + sum_of(&window.increment);
         if had_carried && self.carried.is_empty() {
@@ -201,11 +209,13 @@ impl Aggregator {
         let edge = self.clock.close_early();
         let snapshot = self.flush(edge);
         let carried = std::mem::take(&mut self.carried);
-        let (window, windows) = carried.cut(snapshot.clone(), planned_ms, self.interval);
-        let unfinished = UnfinishedWindows { used: self.clock.used().to_vec(), windows };
+        let cut = carried.cut(snapshot.clone(), planned_ms, self.interval);
+        self.clock.use_up(&cut.forgotten_ms);
+        let used = self.clock.used().to_vec();
+        let unfinished = UnfinishedWindows { used, windows: cut.windows };
         let is_saved = self.world.with(|state| !state.faults.lost_saves || state.chance(0.7));
         if is_saved {
-            self.check_cut(&window, planned_ms, edge);
+            self.check_cut(&cut.closed, planned_ms, edge);
             self.kept.lock().file = Some(encode_windows(&unfinished, &SetSeed::from_text("")));
         } else {
             self.world.with(|state| state.fault("restart: open window not saved"));
@@ -213,7 +223,7 @@ impl Aggregator {
         let pause = self.world.with(|state| state.ms(0, 3));
         sleep(pause).await;
         self.world.live().await;
-        self.push(if is_saved { window } else { ClosedWindow::undivided(snapshot) });
+        self.push(if is_saved { cut.closed } else { ClosedWindow::undivided(snapshot) });
     }
 
     fn check_cut(&self, window: &ClosedWindow, planned_ms: u64, edge: Edge) {
@@ -224,7 +234,9 @@ impl Aggregator {
         } else {
             let sum = kept.sums.entry(planned_ms).or_default();
             *sum += increment;
-            *sum
+            let sum = *sum;
+            kept.give_up(edge.end_ms);
+            sum
         };
         drop(kept);
         self.check_whole(window, expected);

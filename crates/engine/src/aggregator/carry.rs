@@ -18,6 +18,17 @@ pub struct CarriedWindows {
     windows: Vec<PartialWindow>,
 }
 
+/// The open window at a stop.
+#[derive(Debug)]
+pub struct CutWindow {
+    /// In both forms.
+    pub closed: ClosedWindow,
+    /// All windows that the next run may continue.
+    pub windows: Vec<PartialWindow>,
+    /// The ends of the windows that no run completes, in Unix milliseconds.
+    pub forgotten_ms: Vec<u64>,
+}
+
 impl CarriedWindows {
     /// Continues windows that an earlier run began.
     #[must_use]
@@ -32,37 +43,34 @@ impl CarriedWindows {
         self.windows.is_empty()
     }
 
-    /// Completes a window that has reached its end, and forgets windows that ended before it.
+    /// Completes a window that has reached its end, and forgets windows that ended before it. Returns
+    /// the ends of these too, in Unix milliseconds: their first parts were delivered under these
+    /// timestamps, which no other window may get, not even after the clock is set back.
     ///
     /// Any window with the same end is continued, also one of another interval: a window of an earlier
     /// run that was not continued would be lost where the last write of a timestamp is kept.
-    pub fn complete(&mut self, window: Snapshot, interval: Duration) -> ClosedWindow {
+    pub fn complete(&mut self, window: Snapshot, interval: Duration) -> (ClosedWindow, Vec<u64>) {
         let end_ms = window.window.end_ms;
-        let later = self.windows.partition_point(|carried| end_of(carried) <= end_ms);
-        let reached = self.windows.drain(..later).next_back();
-        match reached.filter(|carried| end_of(carried) == end_ms) {
+        let forgotten_ms = self.forget(|carried_ms| carried_ms < end_ms);
+        let reached = self.windows.iter().position(|carried| end_of(carried) == end_ms);
+        let closed = match reached.map(|place| self.windows.remove(place)) {
             Some(carried) => {
                 let start_ms = carried.start_ms.min(start_of(&window));
                 let whole = joined(&window, &carried, start_ms..end_ms, interval);
                 ClosedWindow { increment: Arc::new(window), whole: Arc::new(whole), idle: None }
             }
             None => ClosedWindow::undivided(window),
-        }
+        };
+        (closed, forgotten_ms)
     }
 
-    /// Cuts the open window at its last flush, before its planned end. Returns it in both forms, and
-    /// all windows that the next run may continue.
-    pub fn cut(
-        mut self,
-        window: Snapshot,
-        planned_end_ms: u64,
-        interval: Duration,
-    ) -> (ClosedWindow, Vec<PartialWindow>) {
+    /// Cuts the open window at its last flush, before its planned end.
+    pub fn cut(mut self, window: Snapshot, planned_end_ms: u64, interval: Duration) -> CutWindow {
         let now_ms = window.window.end_ms;
         // The stop came at the end of the window, or after it.
         if planned_end_ms <= now_ms {
-            let complete = self.complete(window, interval);
-            return (complete, self.windows);
+            let (closed, forgotten_ms) = self.complete(window, interval);
+            return CutWindow { closed, windows: self.windows, forgotten_ms };
         }
         let place = self.windows.iter().position(|carried| end_of(carried) == planned_end_ms);
         let carried = place.map(|place| self.windows.remove(place));
@@ -80,10 +88,19 @@ impl CarriedWindows {
             }
         };
         let whole = Arc::new(part.snapshot.clone());
-        self.windows.retain(|carried| end_of(carried) > now_ms);
+        let forgotten_ms = self.forget(|carried_ms| carried_ms <= now_ms);
         self.windows.push(part);
         self.windows.sort_by_key(end_of);
-        (ClosedWindow { increment: Arc::new(window), whole, idle: None }, self.windows)
+        let closed = ClosedWindow { increment: Arc::new(window), whole, idle: None };
+        CutWindow { closed, windows: self.windows, forgotten_ms }
+    }
+
+    /// Forgets the windows with these ends, and returns the ends.
+    fn forget(&mut self, is_over: impl Fn(u64) -> bool) -> Vec<u64> {
+        self.windows
+            .extract_if(.., |carried| is_over(end_of(carried)))
+            .map(|one| end_of(&one))
+            .collect()
     }
 }
 
@@ -135,7 +152,12 @@ mod tests {
         window: Snapshot,
         end: u64,
     ) -> (ClosedWindow, Vec<PartialWindow>) {
-        CarriedWindows::new(carried).cut(window, end * 1_000, TEN)
+        let cut = CarriedWindows::new(carried).cut(window, end * 1_000, TEN);
+        (cut.closed, cut.windows)
+    }
+
+    fn complete(carried: &mut CarriedWindows, window: Snapshot) -> ClosedWindow {
+        carried.complete(window, TEN).0
     }
 
     #[test]
@@ -147,10 +169,10 @@ mod tests {
         let (third, carried) = cut(carried, window(5, 6, 2.0), 10);
         assert_eq!((shown(&third.increment), shown(&third.whole)), ((2.0, 6, 1), (17.0, 10, 6)));
         let mut carried = CarriedWindows::new(carried);
-        let last = carried.complete(window(7, 10, 1.0), TEN);
+        let last = complete(&mut carried, window(7, 10, 1.0));
         assert_eq!((shown(&last.increment), shown(&last.whole)), ((1.0, 10, 3), (18.0, 10, 10)));
         assert!(carried.is_empty());
-        let next = carried.complete(window(10, 20, 4.0), TEN);
+        let next = complete(&mut carried, window(10, 20, 4.0));
         assert!(Arc::ptr_eq(&next.increment, &next.whole));
     }
 
@@ -158,7 +180,7 @@ mod tests {
     fn a_window_whose_end_has_passed_is_not_continued() {
         let (_, carried) = cut(vec![], window(0, 2, 10.0), 10);
         let mut carried = CarriedWindows::new(carried);
-        let closed = carried.complete(window(12, 20, 1.0), TEN);
+        let closed = complete(&mut carried, window(12, 20, 1.0));
         assert_eq!((shown(&closed.whole), carried.is_empty()), ((1.0, 20, 8), true));
     }
 
@@ -166,9 +188,9 @@ mod tests {
     fn a_window_of_another_interval_that_ends_at_the_same_time_continues_it() {
         let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
         let mut carried = CarriedWindows::new(carried);
-        let before = carried.complete(window(3, 5, 1.0), TEN);
+        let before = complete(&mut carried, window(3, 5, 1.0));
         assert_eq!((shown(&before.whole), carried.is_empty()), ((1.0, 5, 2), false));
-        let same_end = carried.complete(window(5, 10, 2.0), TEN);
+        let same_end = complete(&mut carried, window(5, 10, 2.0));
         assert_eq!(
             (shown(&same_end.increment), shown(&same_end.whole)),
             ((2.0, 10, 5), (12.0, 10, 10))
@@ -195,7 +217,7 @@ mod tests {
     fn a_window_without_samples_still_shows_those_of_the_earlier_run() {
         let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
         let empty = Snapshot { points: Vec::new().into(), ..window(4, 10, 0.0) };
-        let closed = CarriedWindows::new(carried).complete(empty, TEN);
+        let closed = complete(&mut CarriedWindows::new(carried), empty);
         assert_eq!((closed.increment.points.len(), shown(&closed.whole)), (0, (10.0, 10, 10)));
     }
 
@@ -205,7 +227,7 @@ mod tests {
         assert_eq!(carried[0].start_ms, 43_000);
         let (second, carried) = cut(carried, window(46, 47, 5.0), 50);
         assert_eq!((carried[0].start_ms, shown(&second.whole)), (43_000, (15.0, 50, 4)));
-        let closed = CarriedWindows::new(carried).complete(window(48, 50, 1.0), TEN);
+        let closed = complete(&mut CarriedWindows::new(carried), window(48, 50, 1.0));
         assert_eq!(shown(&closed.whole), (16.0, 50, 7));
     }
 
@@ -215,5 +237,17 @@ mod tests {
         let (_, carried) = cut(carried, window(4, 5, 1.0), 10);
         let handed: Vec<_> = carried.iter().map(|one| shown(&one.snapshot)).collect();
         assert_eq!(handed, [(1.0, 10, 1)]);
+    }
+
+    #[test]
+    fn the_ends_of_windows_that_no_run_completes_are_returned() {
+        let (_, carried) = cut(vec![], window(0, 3, 10.0), 10);
+        let (_, carried) = cut(carried, window(3, 4, 10.0), 20);
+        let ahead = CarriedWindows::new(carried.clone()).cut(window(68, 69, 1.0), 70_000, TEN);
+        assert_eq!((ahead.forgotten_ms, ahead.windows.len()), (vec![10_000, 20_000], 1));
+        let ahead = CarriedWindows::new(carried.clone()).cut(window(68, 70, 1.0), 70_000, TEN);
+        assert_eq!((ahead.forgotten_ms, ahead.windows.len()), (vec![10_000, 20_000], 0));
+        let (_, forgotten_ms) = CarriedWindows::new(carried).complete(window(12, 20, 1.0), TEN);
+        assert_eq!(forgotten_ms, [10_000], "the other is completed");
     }
 }

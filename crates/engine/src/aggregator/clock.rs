@@ -157,6 +157,12 @@ impl WindowClock {
         self.plan(true);
     }
 
+    /// Uses no timestamp again under which a run before delivered a part of a window that no run
+    /// completes. They are in Unix milliseconds.
+    pub fn use_up(&mut self, timestamps_ms: &[u64]) {
+        timestamps_ms.iter().for_each(|timestamp_ms| self.used.add_timestamp(*timestamp_ms));
+    }
+
     /// Ends the open window early, at shutdown. It ends now, so that the first window after a restart
     /// has another timestamp.
     pub fn close_early(&mut self) -> Edge {

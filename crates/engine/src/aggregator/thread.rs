@@ -255,12 +255,14 @@ impl AggregatorThread {
     /// a timestamp is kept.
     fn cut(&mut self, snapshot: Snapshot, planned_end_ms: u64) -> ClosedWindow {
         let carried = std::mem::take(&mut self.carried);
-        let (window, windows) = carried.cut(snapshot.clone(), planned_end_ms, self.interval);
-        let unfinished = UnfinishedWindows { used: self.clock.used().to_vec(), windows };
+        let cut = carried.cut(snapshot.clone(), planned_end_ms, self.interval);
+        self.clock.use_up(&cut.forgotten_ms);
+        let unfinished =
+            UnfinishedWindows { used: self.clock.used().to_vec(), windows: cut.windows };
         let is_saved =
             self.restart.as_mut().is_some_and(|restart| restart.save_windows(unfinished));
         // A window that the next run cannot continue must not share a timestamp with one of its windows.
-        if is_saved { window } else { ClosedWindow::undivided(snapshot) }
+        if is_saved { cut.closed } else { ClosedWindow::undivided(snapshot) }
     }
 
     /// Applies other settings.
@@ -374,7 +376,9 @@ impl AggregatorThread {
     fn flush(&mut self, edge: Edge) {
         let (snapshot, idle) = self.take_snapshot(edge);
         let had_carried = !self.carried.is_empty();
-        let window = self.carried.complete(snapshot, self.interval).with_idle(idle);
+        let (closed, forgotten_ms) = self.carried.complete(snapshot, self.interval);
+        self.clock.use_up(&forgotten_ms);
+        let window = closed.with_idle(idle);
         self.emit(edge, &window);
         if had_carried
             && self.carried.is_empty()

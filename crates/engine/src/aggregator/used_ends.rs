@@ -5,7 +5,8 @@ use model::UsedRange;
 
 use super::multiples::next_multiple;
 
-/// Maximum number of ranges. Every step of the clock adds at most two.
+/// Maximum number of ranges. Every step of the clock adds at most two, and every window that a run
+/// before left open and no run completes adds one.
 const RANGES_MAX: usize = 32;
 /// Later times and more passes, which only a damaged file can claim, could overflow.
 const TIME_MAX_MS: u64 = 1 << 44;
@@ -64,6 +65,22 @@ impl UsedEnds {
             self.merge_nearest();
         }
         self.ranges.push(UsedRange { first_ms: end_ms, last_ms, times });
+    }
+
+    /// The timestamp of a window that did not end here in this run: an earlier run used it for the
+    /// first part of a window, and no run completes that one.
+    pub(super) fn add_timestamp(&mut self, timestamp_ms: u64) {
+        // A window at a multiple that was used `n` times before has the timestamp multiple + `n`, and
+        // the range of that multiple reaches at least to the millisecond before.
+        let repeats = timestamp_ms.checked_sub(1).map_or(0, |before_ms| self.times(before_ms));
+        let first_ms = timestamp_ms.saturating_sub(repeats);
+        if self.ranges.len() == RANGES_MAX {
+            self.merge_nearest();
+        }
+        // Before the range that grows, which the next window extends.
+        let place = self.ranges.len().saturating_sub(1);
+        let times = repeats + 1;
+        self.ranges.insert(place, UsedRange { first_ms, last_ms: timestamp_ms, times });
     }
 
     fn containing(&self, end_ms: u64) -> impl Iterator<Item = &UsedRange> {
@@ -132,6 +149,30 @@ mod tests {
         assert!(ends.iter().all(|end_ms| used.times(*end_ms) == 1));
         let is_joined = |end_ms| used.times(end_ms) > 0;
         assert_eq!([4_500, 5_200, 5_800, 6_500].map(is_joined), [false, true, false, false]);
+    }
+
+    #[test]
+    fn a_timestamp_counts_at_its_multiple_and_leaves_the_range_that_grows() {
+        let mut used = UsedEnds::default();
+        pass(&mut used, (100..=150).step_by(10));
+        pass(&mut used, (900..=920).step_by(10));
+        used.add_timestamp(160);
+        used.add_timestamp(141);
+        assert_eq!([140, 150, 160, 170].map(|end_ms| used.times(end_ms)), [2, 1, 1, 0]);
+        pass(&mut used, (930..=950).step_by(10));
+        let range = |first_ms, last_ms, times| UsedRange { first_ms, last_ms, times };
+        let expected =
+            [range(100, 150, 1), range(160, 160, 1), range(140, 141, 2), range(900, 950, 1)];
+        assert_eq!(used.ranges(), expected);
+    }
+
+    #[test]
+    fn timestamps_are_bounded_too() {
+        let mut used = UsedEnds::default();
+        used.add_timestamp(0);
+        (1..100).for_each(|number| used.add_timestamp(number * 1_000));
+        assert!(used.ranges.len() <= RANGES_MAX);
+        assert!((0..100).all(|number| used.times(number * 1_000) > 0));
     }
 
     proptest! {

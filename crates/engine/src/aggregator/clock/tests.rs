@@ -435,6 +435,32 @@ fn the_next_run_uses_no_timestamp_of_the_run_before_it_again() {
 }
 
 #[test]
+fn a_run_ahead_of_the_time_leaves_the_planned_end_of_the_run_before_it_to_no_later_window() {
+    // The time is new to the first run, or it repeats the time for the first or the second time.
+    for repeats in 0..3 {
+        let mut first = Host::new(10_000, 1_000_000_003_000);
+        for _ in 0..repeats {
+            first.run(60_000).set(-60_000);
+        }
+        first.run(30_000);
+        let planned_ms = first.clock.planned_end_ms();
+        assert_eq!(planned_ms, 1_000_000_040_000 + repeats);
+        first.stop();
+        let mut ahead = Host::new(10_000, first.wall_ms + 65_000);
+        ahead.clock.restore_used(first.clock.used().to_vec());
+        ahead.clock.use_up(&[planned_ms]);
+        ahead.stop();
+        let mut third = Host::new(10_000, first.wall_ms + 1_000);
+        third.clock.restore_used(ahead.clock.used().to_vec());
+        third.run(120_000);
+        let before = [ends(&first), ends(&ahead), vec![planned_ms]].concat();
+        let third = ends(&third);
+        assert!(third.len() >= 10, "{third:?}");
+        assert!(third.iter().all(|end| !before.contains(end)), "{before:?} {third:?}");
+    }
+}
+
+#[test]
 fn a_stop_while_the_clock_repeats_itself_leaves_its_timestamp_to_no_later_window() {
     let mut before = Host::new(5_000, 1_000_000_003_000);
     before.run(30_000).set(-17_000).run(15_000).set(-17_000).run(4_000);
