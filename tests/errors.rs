@@ -209,3 +209,28 @@ fn missing_input_has_advice() {
     fs::write(&path, "agent: { tags: { rack: \"${TALLYD_TEST_NOT_SET}\" } }\n").unwrap();
     assert_says(&["check", "--config", config], "is not set", "give a default");
 }
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tallyd.yaml");
+    fs::write(&file, "bind_port: 0\nforwarders: { console: {} }\n").unwrap();
+    let file = file.to_str().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/convert/pystatsd.conf");
+    for command in [
+        &["check", "--effective", "--config", file][..],
+        &["spool", "--json", "--config", file],
+        &["convert", "pystatsd", fixture],
+        &["explain", "--config", file, r#"{"metric_name":"m","metric_type":"counter"}"#],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = tallyd().args(command).stdout(full).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {text}");
+        assert!(text.contains("No space left on device"), "{command:?}: {text}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = tallyd().args(command).stdout(writer).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{command:?}");
+    }
+}

@@ -9,6 +9,7 @@ use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::ledger::LedgerError;
 use crate::commands::reload::admin_of;
+use crate::commands::stdout;
 
 /// `tallyd health`.
 #[derive(Debug, Args)]
@@ -30,13 +31,11 @@ pub struct HealthArgs {
 
 /// Runs the command: status 0 if the daemon answers that it is healthy or ready, 1 if not.
 #[must_use]
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub fn command(args: &HealthArgs) -> ExitCode {
     match health(args) {
-        Ok(answer) => {
-            println!("{}", answer.trim_end());
-            ExitCode::SUCCESS
-        }
+        Ok(answer) if stdout::print_line(answer.trim_end()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

@@ -11,6 +11,7 @@ pub mod kamailio;
 pub mod reload;
 pub mod send;
 pub mod spool;
+mod stdout;
 pub mod tap;
 pub mod top;
 pub mod values;

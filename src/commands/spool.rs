@@ -3,10 +3,11 @@
 
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::numbers::bytes as units;
+use crate::commands::stdout;
 use clap::{ArgGroup, Args, Subcommand};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -116,10 +117,10 @@ pub fn command(args: &SpoolArgs) -> ExitCode {
         Some(SpoolAction::Show { file }) => show(&folder, file, args.json, &mut out),
         Some(SpoolAction::Remove(what)) => remove(&folder, what, args.json, &mut out),
     };
-    // The reader may have closed the pipe.
-    let _closed = io::stdout().write_all(&out);
+    let is_printed = stdout::print(&out);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if is_printed => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(words) => {
             eprintln!("{words}");
             ExitCode::FAILURE

@@ -12,7 +12,7 @@ use forwarders::delivery::destination::Destination;
 
 use self::sockets::SocketFindings;
 use crate::commands::kamailio as command;
-use crate::commands::reload;
+use crate::commands::{reload, stdout};
 use crate::config::{self, ConfigFile, effective};
 use kamailio::{KamailioSection, poller};
 
@@ -47,7 +47,7 @@ const GOOD: &str = "good";
 
 /// Runs the command: status 0 if everything is valid and reachable, 1 if not.
 #[must_use]
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub fn command(args: &CheckArgs) -> ExitCode {
     let (loaded, destinations) = match config::load_and_build(args.config.path(), "check") {
         Ok(prepared) => prepared,
@@ -61,9 +61,12 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     }
     let verdict = verdict(&loaded, &destinations, &args.access);
     let is_good = verdict == GOOD;
-    println!("{}", summary(&loaded, &destinations, verdict));
+    let mut text = summary(&loaded, &destinations, verdict) + "\n";
     if args.effective {
-        print!("\n{}", effective::text(&effective::of(&loaded)));
+        text += &format!("\n{}", effective::text(&effective::of(&loaded)));
+    }
+    if !stdout::print(text.as_bytes()) {
+        return ExitCode::FAILURE;
     }
     if args.diff && !diff(args, &loaded) {
         return ExitCode::FAILURE;
@@ -97,7 +100,7 @@ fn verdict(loaded: &ConfigFile, destinations: &[Destination], access: &AccessArg
 }
 
 /// Prints the changes of a reload of the running daemon; whether it would be applied.
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
     let admin = reload::admin_of(args.admin.as_deref(), &args.access, &args.config);
     let forecast = match admin.and_then(|admin| admin.forecast()) {
@@ -114,10 +117,12 @@ fn diff(args: &CheckArgs, loaded: &ConfigFile) -> bool {
         return false;
     }
     match &forecast.error {
-        None => println!("{}", reload::words("a reload would change", &forecast.changes)),
-        Some(error) => eprintln!("a reload would be refused:\n{error}"),
+        None => stdout::print_line(&reload::words("a reload would change", &forecast.changes)),
+        Some(error) => {
+            eprintln!("a reload would be refused:\n{error}");
+            false
+        }
     }
-    forecast.error.is_none()
 }
 
 fn summary(loaded: &ConfigFile, destinations: &[Destination], verdict: &str) -> String {
@@ -194,7 +199,7 @@ fn with_advice(words: &str) -> String {
 
 /// Probes every destination and every Kamailio server, one after the other, so that the output is in
 /// the order of the configuration. Returns whether all answer.
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> bool {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -209,18 +214,18 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> boo
         let probe = async { tokio::time::timeout(limit, destination.forwarder.probe()).await };
         let name = &destination.common.name;
         match runtime.block_on(probe) {
-            Ok(Ok(())) => println!("  {name}: answers"),
+            Ok(Ok(())) => is_good &= stdout::print_line(&format!("  {name}: answers")),
             // As with a listener: the program that has the address may end before the daemon starts.
             Ok(Err(error)) if error.is_of_own_address() => {
                 eprintln!("warning: {name}: {}", with_advice(&error.to_string()));
             }
             Ok(Err(error)) => {
-                println!("  {name}: {}", with_advice(&error.to_string()));
+                stdout::print_line(&format!("  {name}: {}", with_advice(&error.to_string())));
                 is_good = false;
             }
             Err(_) => {
                 let words = format!("no answer within {limit:?} (delivery.timeout)");
-                println!("  {name}: {}", with_advice(&words));
+                stdout::print_line(&format!("  {name}: {}", with_advice(&words)));
                 is_good = false;
             }
         }
@@ -228,9 +233,12 @@ fn connect(destinations: Vec<Destination>, instances: &[KamailioSection]) -> boo
     for instance in instances {
         let endpoint = &instance.endpoint;
         match runtime.block_on(poller::probe(instance)) {
-            Ok(version) => println!("  {endpoint}: answers, {version}"),
+            Ok(version) => {
+                is_good &= stdout::print_line(&format!("  {endpoint}: answers, {version}"));
+            }
             Err(error) => {
-                println!("  {endpoint}: {error}{}", command::next_step(&error));
+                let advice = command::next_step(&error);
+                stdout::print_line(&format!("  {endpoint}: {error}{advice}"));
                 is_good = false;
             }
         }

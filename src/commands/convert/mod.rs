@@ -7,7 +7,6 @@
 //! document            the text of the file
 //! ```
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use clap::{Args, ValueEnum};
 use self::plan::Plan;
 use self::setting::ConvertError;
 use self::source::SourceText;
+use crate::commands::stdout;
 
 mod address;
 #[cfg(test)]
@@ -97,9 +97,7 @@ pub fn command(args: &ConvertArgs) -> ExitCode {
         "settings without an equivalent: {lost}, notes on differences: {differs}; see the comments at the top"
     );
     let text = plan.write(&origin(args));
-    // The reader may have closed the pipe.
-    let _closed = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    if stdout::print(text.as_bytes()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Checks which arguments the kind takes.

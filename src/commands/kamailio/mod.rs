@@ -2,7 +2,7 @@
 
 mod json;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use basics::units::Span;
@@ -13,6 +13,7 @@ use binrpc::{
 use clap::Args;
 
 use self::json::{JsonFault, JsonValue};
+use crate::commands::stdout;
 
 /// `tallyd kamailio`.
 #[derive(Debug, Args)]
@@ -58,9 +59,7 @@ pub fn command(args: &KamailioArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // A closed pipe, as of `| head`, is not a failure.
-    let _closed = io::stdout().write_all(&printed);
-    status
+    if stdout::print(&printed) { status } else { ExitCode::FAILURE }
 }
 
 /// Advice to append to the error when there is no reply.

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::commands::client::access::{AccessArgs, AccessArgsError};
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::ledger::{AdminClient, LedgerError};
+use crate::commands::stdout;
 use crate::config::{self, LoadError};
 
 mod watch;
@@ -112,24 +113,25 @@ fn watch_file(args: &ReloadArgs) -> ExitCode {
     watched.map_or_else(|error| report(Err(error.into())), |()| ExitCode::SUCCESS)
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+/// The exit status after output that was written or not.
+fn status(is_written: bool) -> ExitCode {
+    if is_written { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[allow(clippy::print_stderr)]
 fn report(outcome: Result<Option<LastReload>, ReloadCommandError>) -> ExitCode {
     match outcome {
         Ok(Some(LastReload { error: None, changes, .. })) => {
-            println!("{}", words("reloaded", &changes));
-            ExitCode::SUCCESS
+            status(stdout::print_line(&words("reloaded", &changes)))
         }
         Ok(Some(LastReload { error: Some(error), .. })) => {
             eprintln!("refused, nothing was changed:\n{error}");
             ExitCode::FAILURE
         }
-        Ok(None) => {
-            println!(
-                "reload requested; without access to the admin endpoint, only the log of the daemon \
-                 reports the outcome"
-            );
-            ExitCode::SUCCESS
-        }
+        Ok(None) => status(stdout::print_line(
+            "reload requested; without access to the admin endpoint, only the log of the daemon \
+             reports the outcome",
+        )),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
