@@ -8,8 +8,8 @@ use clap::Args;
 use crate::commands::client::access::AccessArgs;
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::ledger::LedgerError;
+use crate::commands::client::stdout;
 use crate::commands::reload::admin_of;
-use crate::commands::stdout;
 
 /// `tallyd health`.
 #[derive(Debug, Args)]

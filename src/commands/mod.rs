@@ -11,7 +11,6 @@ pub mod kamailio;
 pub mod reload;
 pub mod send;
 pub mod spool;
-mod stdout;
 pub mod tap;
 pub mod top;
 pub mod values;

@@ -3,7 +3,7 @@
 
 use crate::commands::client::configured::ConfigArgs;
 use crate::commands::client::numbers::bytes as units;
-use crate::commands::stdout;
+use crate::commands::client::stdout;
 use clap::{ArgGroup, Args, Subcommand};
 use std::collections::BTreeMap;
 use std::fs;

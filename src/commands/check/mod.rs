@@ -11,8 +11,9 @@ use forwarders::advice::advice;
 use forwarders::delivery::destination::Destination;
 
 use self::sockets::SocketFindings;
+use crate::commands::client::stdout;
 use crate::commands::kamailio as command;
-use crate::commands::{reload, stdout};
+use crate::commands::reload;
 use crate::config::{self, ConfigFile, effective};
 use kamailio::{KamailioSection, poller};
 

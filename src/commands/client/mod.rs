@@ -1,5 +1,5 @@
-//! Shared code of the commands that speak to a daemon: where it listens, how to connect, and what its
-//! admin endpoint reports.
+//! Shared code of the commands: where a daemon listens, how to connect, what its admin endpoint reports,
+//! and how they print.
 
 pub mod access;
 pub mod configured;
@@ -14,6 +14,7 @@ pub(crate) mod protocol;
 pub(crate) mod scope;
 pub(crate) mod shown;
 pub(crate) mod signer;
+pub(crate) mod stdout;
 pub(crate) mod terminal;
 mod trust;
 pub(crate) mod watched;

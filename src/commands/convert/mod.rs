@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use self::plan::Plan;
 use self::setting::ConvertError;
 use self::source::SourceText;
-use crate::commands::stdout;
+use crate::commands::client::stdout;
 
 mod address;
 #[cfg(test)]

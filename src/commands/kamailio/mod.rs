@@ -13,7 +13,7 @@ use binrpc::{
 use clap::Args;
 
 use self::json::{JsonFault, JsonValue};
-use crate::commands::stdout;
+use crate::commands::client::stdout;
 
 /// `tallyd kamailio`.
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::commands::client::access::{AccessArgs, AccessArgsError};
 use crate::commands::client::configured::{self, AdminEndpoint};
 use crate::commands::client::ledger::{AdminClient, LedgerError};
-use crate::commands::stdout;
+use crate::commands::client::stdout;
 use crate::config::{self, LoadError};
 
 mod watch;
