@@ -86,7 +86,8 @@ pub struct AdminStatus {
     /// Requests refused because of a foreign host name, or because another site made a browser send
     /// them.
     pub refused_requests: u64,
-    /// Requests without valid credentials, or beyond a bound on them, by reason.
+    /// Requests without valid credentials, beyond a bound on them, or from a client whose access a change
+    /// of the configuration ended, and taps that it ended, by reason.
     pub denied: CountsByReason,
     /// TLS handshakes that failed, by reason.
     pub failed_handshakes: CountsByReason,

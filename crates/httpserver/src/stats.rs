@@ -47,7 +47,7 @@ impl Denied {
     }
 }
 
-/// Clients that were refused for their credentials or their certificate, by reason.
+/// Requests that were denied and handshakes that failed, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct AccessStats {
     denied: [AtomicU64; Denied::ALL.len()],
@@ -83,7 +83,8 @@ pub struct HttpServerCounts {
     pub accept_errors: u64,
     /// Requests under a foreign host name or by another site.
     pub refused_requests: u64,
-    /// Requests without valid credentials, or beyond a bound on them, by reason.
+    /// Requests without valid credentials, beyond a bound on them, or from a client whose access a change
+    /// of the configuration ended, and taps that it ended, by reason.
     pub denied_requests: [(&'static str, u64); Denied::ALL.len()],
     /// Failed TLS handshakes by reason.
     pub failed_handshakes: [(&'static str, u64); HandshakeFailure::ALL.len()],

@@ -35,7 +35,7 @@ impl SelfMetricFamilies {
         );
         self.counter(
             "tallyd_admin_requests_denied_total",
-            "Requests to the admin endpoint without valid credentials, or beyond a bound on them",
+            "Requests to the admin endpoint without valid credentials or beyond a bound on them, and open ones that lost their access",
             counts.denied_requests.map(|(reason, count)| ([(REASON, reason.to_owned())], count)),
         );
         self.counter(
