@@ -1,4 +1,4 @@
-//! What a server serves.
+//! The site that a server serves.
 
 use std::error::Error;
 

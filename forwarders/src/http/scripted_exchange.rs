@@ -1,4 +1,4 @@
-//! What a server for tests receives and answers, over both versions of HTTP.
+//! The requests and answers of a server for tests, over both versions of HTTP.
 
 /// The answer to a request.
 #[derive(Clone, Debug)]

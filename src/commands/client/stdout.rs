@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 
 /// Prints a text at once. Returns false if it cannot be written, as on a full disk, and reports that on
-/// standard error. A reader that closes the pipe early, such as `head`, has all that it wants.
+/// standard error. A reader that closes the pipe early, such as `head`, needs no more.
 #[allow(clippy::print_stderr)]
 pub(crate) fn print(text: &[u8]) -> bool {
     let mut stdout = io::stdout().lock();

@@ -18,7 +18,7 @@ pub struct PendingLines<'b, S> {
 
 /// A received line and its lookup in the line cache.
 pub(super) struct PendingLine<'b, S> {
-    /// The bytes that a rejection shows: those of the line, or of its datagram.
+    /// The bytes that a rejection shows: the line, or its datagram.
     pub(super) shown: &'b [u8],
     pub(super) sender: S,
     /// Has the line itself.

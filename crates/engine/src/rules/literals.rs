@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 32;
 /// Literals in lower case of ASCII. Each name that matches contains at least one, in any case.
 pub(super) type Literals = BTreeSet<Vec<u8>>;
 
-/// What is known of the texts that match an expression.
+/// Known facts about the texts that match an expression.
 #[derive(Default)]
 struct Texts {
     /// All of them, if they are few.

@@ -15,7 +15,7 @@ use super::rule::RuleNumber;
 const REGEXES_BYTES_MAX: usize = 256 << 20;
 /// Maximum number of expressions that share a literal. A name with the literal makes each of them a candidate.
 const SHARED_MAX: usize = 64;
-/// Number of expressions in an automaton. One of more has too many states to keep those that names need.
+/// Number of expressions in an automaton. A larger one has too many states to keep the states that names need.
 const SET_RULES: usize = 128;
 /// Memory for the states of an automaton that a thread has met, in bytes. With too little, a search falls
 /// back to a slower method.
@@ -87,8 +87,8 @@ impl RegexIndex {
         self.sets.iter().map(|set| set.automaton.memory_usage()).sum::<usize>() + literals
     }
 
-    /// Adds the rules whose expressions the name can match: all that it matches, and others; some of them
-    /// repeatedly.
+    /// Adds the rules whose expressions the name can match: each that it matches, and others. A rule can be
+    /// added repeatedly.
     ///
     /// Each place of the name ends at most as many literals as their maximum length has bytes.
     pub(super) fn candidates(&self, name: &Name<'_>, rules: &mut Vec<RuleNumber>) {
